@@ -1,0 +1,110 @@
+"""enfold: neural codecs and compressed-domain learning.
+
+    data   = enfold.encode(image, codec="walloc-rgb-16x")   # bytes: a complete .enf file
+    image  = enfold.decode(data)                            # as it went in
+    latent = enfold.latents(data)                           # what a learner eats; no synthesis is run
+    codec  = enfold.load("walloc-rgb-16x")                  # a torch Module: encode, decode, latents, forward
+
+This module is the face. It imports nothing heavy: torch comes in with `load`, `encode` and
+`decode`, NumPy with `latents` and `info`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from enfold.codec import Codec, Latent
+    from enfold.container import Limits, Summary
+    from enfold.media import Picture
+
+__version__ = "0.1.0"
+__all__ = ["codecs", "decode", "encode", "info", "latents", "load"]
+
+DEFAULT_CODEC = "walloc-rgb-16x"
+
+
+def encode(media: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None,
+           keep_metadata: bool = False) -> bytes:
+    """Media → a complete .enf file.
+
+    media: a path, the bytes of a picture file, a binary file object, a PIL image, or a uint8
+    array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4). quality: 1 (smallest) to 100 (best); None
+    takes the codec's default. keep_metadata: keep EXIF too; colour profiles are always kept.
+    Raises UsageError, MediaError, LimitError, MissingWeightsError.
+    """
+    return load(codec).encode(media, quality=quality, keep_metadata=keep_metadata)
+
+
+def decode(data: bytes, *, limits: Limits | None = None) -> Picture:
+    """A file → the media, of the size and mode that went in; NumPy takes it as an array.
+
+    Raises BitstreamError where the file is damaged, LimitError where it asks for more than
+    `limits` allows, MissingWeightsError where the weights that wrote it are not at hand.
+    """
+    from enfold.container import Limits, unpack
+
+    limits = limits or Limits()
+    header = unpack(data, limits).header     # all of it verified before any weights are looked for
+    return _loaded(header.codec, header.fingerprint).decode(data, limits=limits)
+
+
+def latents(source: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None,
+            limits: Limits | None = None) -> Latent:
+    """The latent of a file's bytes, or, for anything else, of media as `encode` would write it.
+
+    From bytes, `codec` and `quality` are those of the file, and torch is not imported where the
+    codec's prior needs none. Raises as `decode` does.
+    """
+    from enfold.container import Limits, is_enf, unpack
+
+    limits = limits or Limits()
+    if isinstance(source, bytes | bytearray | memoryview) and is_enf(source):
+        container = unpack(source, limits)
+        return _latent_codec(container.header.codec, container.header.fingerprint).latent(container, limits)
+    return load(codec).latents(source, quality=quality, limits=limits)
+
+
+def load(codec: str = DEFAULT_CODEC) -> Codec:
+    """A codec with its weights, a torch Module. Raises UsageError, MissingWeightsError."""
+    from enfold import pretrained, registry
+
+    registry.entry(codec)
+    return _loaded(codec, pretrained.find(codec).fingerprint)
+
+
+def info(data: bytes) -> Summary:
+    """What a file says of itself: header and sections. Reads no section and imports no torch."""
+    from enfold.container import peek
+
+    return peek(data)
+
+
+def codecs() -> list[str]:
+    """The names of all codecs."""
+    from enfold import registry
+
+    return list(registry.entries())
+
+
+@lru_cache(maxsize=4)
+def _loaded(codec: str, fingerprint: bytes) -> Codec:
+    return _made("codec", codec, fingerprint)
+
+
+@lru_cache(maxsize=16)
+def _latent_codec(codec: str, fingerprint: bytes) -> Any:
+    return _made("latents", codec, fingerprint)
+
+
+def _made(half: str, codec: str, fingerprint: bytes) -> Any:
+    from enfold import pretrained, registry
+    from enfold.errors import MissingWeightsError, UsageError
+
+    try:
+        entry = registry.entry(codec)
+    except UsageError as error:
+        raise MissingWeightsError(codec, fingerprint, f"this enfold has no such codec ({error})") from None
+    card = pretrained.find(codec, fingerprint)
+    return registry.resolve(getattr(entry, half))(codec, pretrained.weights(card), card.fingerprint)

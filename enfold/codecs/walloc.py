@@ -1,0 +1,199 @@
+"""WaLLoC: wavelet packets, a linear encoder, a compand, and a small network that decodes.
+
+    pixels ─ wavelet packets ─ 1×1 ─ compand ─ ÷ step ─ round ─ prior ─ bytes
+           (3·64 bands/block)  (192 → 12 or 48)                    │
+    pixels ─ wavelet packets⁻¹ ─ linear skip + 3×3 network ─ expand ─ × step
+
+Encoding is one linear map, so it is nearly free, and the latents (12 or 48 a block of 8×8
+pixels) are regular enough that a network trains straight on them. `quality` sets the step, by
+a learned curve for each latent; the network is told which.
+
+What differs from the published codec: a rate term in training and a real prior
+(`entropy.interlaced`) in place of a lossless image of the latents; a decoder of less than
+20 kMAC a pixel; symmetric extension in place of wrap-around; a power-law compand.
+
+Source: Jacobellis & Yadwadkar 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from enfold.codec import Latent, PictureCodec
+from enfold.codecs.walloc_latents import BLOCK, COMPAND_WIDTH, CONFIGS, WallocConfig, WallocLatents, blocks, strips
+from enfold.container import Container, Limits
+from enfold.entropy.densities import GaussianScaleMixture
+from enfold.entropy.interlaced import code_grid
+from enfold.entropy.meter import Meter, round_through
+from enfold.geometry import ImageGeometry
+from enfold.layers.packets import WaveletPackets
+from enfold.media import crop, pad_to_multiple
+
+LEVELS = 3
+BANDS = 3 << (2 * LEVELS)
+ANALYSIS_HALO = 4           # blocks that the 9/7 packets reach beyond a block
+SYNTHESIS_TILE = 224        # blocks a side, decoded at once
+SYNTHESIS_HALO = 16         # blocks: the network sees 9 and the inverse packets 4
+
+
+class Compand(nn.Module):
+    """y → sign(y)·s·((1 + |y|/s)^p − 1)/p: linear near zero, a power p in (0, 1) far away."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.raw_power = nn.Parameter(torch.full((channels, 1, 1), 2.2))   # p = 0.9
+
+    @property
+    def power(self) -> Tensor:
+        return self.raw_power.sigmoid()
+
+    def forward(self, y: Tensor) -> Tensor:
+        grown = torch.expm1(self.power * torch.log1p(y.abs() / COMPAND_WIDTH))
+        return y.sign() * grown * (COMPAND_WIDTH / self.power)
+
+    def expand(self, u: Tensor) -> Tensor:
+        """The inverse of `forward`."""
+        grown = torch.log1p(u.abs() * (self.power / COMPAND_WIDTH)) / self.power
+        return u.sign() * torch.expm1(grown) * COMPAND_WIDTH
+
+
+class Analysis(nn.Module):
+    """Pixels (B, 3, H, W) in 0…255 → companded latents (B, C, H/8, W/8), in grey levels."""
+
+    def __init__(self, config: WallocConfig) -> None:
+        super().__init__()
+        self.packets = WaveletPackets(LEVELS)
+        self.linear = nn.Conv2d(BANDS, config.latents, 1, bias=False)
+        self.compand = Compand(config.latents)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.compand(self.linear(self.packets.analysis(pixels - 128.0)))
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(x)))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.first(x).relu_())
+
+
+class Synthesis(nn.Module):
+    """Latents (B, C, h, w) in grey levels and quality position (B,) → pixels (B, 3, 8h, 8w).
+
+    The linear skip stays in float32; the network that corrects it runs in bfloat16 while it is
+    trained, and in the type of its weights afterwards.
+    """
+
+    OUTPUT_SCALE = 32.0
+
+    def __init__(self, config: WallocConfig) -> None:
+        super().__init__()
+        self.packets = WaveletPackets(LEVELS)
+        self.skip = nn.Conv2d(config.latents, BANDS, 1, bias=False)
+        self.register_buffer("spread", torch.ones(config.latents, 1, 1))
+        self.head = nn.Conv2d(config.latents + 1, config.width, 3, padding=1)
+        self.body = nn.Sequential(*(Residual(config.width) for _ in range(config.blocks)))
+        self.tail = nn.Conv2d(config.width, BANDS, 1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def forward(self, latents: Tensor, position: Tensor) -> Tensor:
+        plane = (2 * position - 1).view(-1, 1, 1, 1).expand(-1, 1, *latents.shape[-2:])
+        seen = torch.cat([latents / self.spread, plane], 1).to(self.head.weight.dtype)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
+            guess = self.tail(self.body(self.head(seen)).relu())
+        coefficients = self.skip(latents) + guess.float() * self.OUTPUT_SCALE
+        return self.packets.synthesis(coefficients) + 128.0
+
+
+class Walloc(nn.Module, PictureCodec):
+    """A trained WaLLoC codec.
+
+    encode, decode and latents are those of every picture codec. `forward` takes pixels
+    (B, 3, H, W) in 0…255, H and W multiples of 8, and a quality, and returns what a file of them
+    would decode to and the bits (B,) that it would take: differentiable, rounding passed straight
+    through. Source: see the module.
+    """
+
+    default_quality = 75
+
+    def __init__(self, name: str, weights: Mapping[str, np.ndarray], fingerprint: bytes) -> None:
+        super().__init__()
+        self.name, self.fingerprint = name, fingerprint
+        self.latent_codec = WallocLatents(name, weights, fingerprint)
+        config = self.latent_codec.config
+        self.analysis, self.synthesis = Analysis(config), Synthesis(config)
+        self.density = GaussianScaleMixture()
+        for prefix in ("analysis.", "synthesis.", "density_shape."):
+            module = self.density if prefix == "density_shape." else getattr(self, prefix[:-1])
+            module.load_state_dict({key[len(prefix):]: torch.from_numpy(weights[key].astype(np.float32))
+                                    for key in weights if key.startswith(prefix)})
+        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            for part in (self.synthesis.head, self.synthesis.body, self.synthesis.tail):
+                part.to(torch.bfloat16)
+
+    def extra_repr(self) -> str:
+        return f"name={self.name!r}, fingerprint={self.fingerprint.hex()}"
+
+    def forward(self, pixels: Tensor, quality: int | None = None) -> tuple[Tensor, Tensor]:
+        quality = self.default_quality if quality is None else quality
+        half = self.latent_codec
+        steps = torch.from_numpy(half.steps[quality - 1])[:, None, None]
+        scaled = self.analysis(pixels) / steps
+        meter = Meter(noisy=False)
+        code_grid(meter, self.density, {key: torch.from_numpy(value) for key, value in half.context.items()},
+                  torch.from_numpy(half.floor[quality - 1])[:, None], half.config.groups, tuple(scaled.shape), scaled)
+        latents = self.analysis.compand.expand(round_through(scaled) * steps)
+        return self.synthesis(latents, _position(quality).expand(len(pixels))), meter.bits()
+
+    @torch.inference_mode()
+    def analyse(self, rgb: np.ndarray, quality: int, geometry: ImageGeometry) -> Latent:
+        padded = pad_to_multiple(rgb, BLOCK)
+        height, width = blocks(geometry.height), blocks(geometry.width)
+        steps = torch.from_numpy(self.latent_codec.steps[quality - 1])[:, None, None]
+        symbols = np.empty((self.latent_codec.config.latents, height, width), np.int16)
+        for rows in strips(height, width):
+            top = max(0, rows.start - ANALYSIS_HALO)
+            part = padded[top * BLOCK:(rows.stop + ANALYSIS_HALO) * BLOCK]
+            pixels = torch.from_numpy(part).permute(2, 0, 1).float()[None]
+            scaled = self.analysis(pixels)[0, :, rows.start - top:rows.stop - top] / steps
+            symbols[:, rows] = scaled.round_().to(torch.int16).numpy()
+        return self.latent_codec.wrap(symbols, quality, geometry)
+
+    def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
+        return bytes([latent.quality]), self.latent_codec.write(latent.symbols, latent.quality)
+
+    def read(self, container: Container, limits: Limits) -> Latent:
+        return self.latent_codec.latent(container, limits)
+
+    @torch.inference_mode()
+    def synthesise(self, latent: Latent) -> np.ndarray:
+        values = torch.from_numpy(latent.values)[None]
+        height, width = values.shape[-2:]
+        out = np.empty((height * BLOCK, width * BLOCK, 3), np.uint8)
+        for y in range(0, height, SYNTHESIS_TILE):
+            for x in range(0, width, SYNTHESIS_TILE):
+                top, left = max(0, y - SYNTHESIS_HALO), max(0, x - SYNTHESIS_HALO)
+                bottom, right = min(y + SYNTHESIS_TILE, height), min(x + SYNTHESIS_TILE, width)
+                tile = self.synthesis(values[..., top:bottom + SYNTHESIS_HALO, left:right + SYNTHESIS_HALO],
+                                      _position(latent.quality)[None])[0]
+                tile = tile[:, (y - top) * BLOCK:(bottom - top) * BLOCK, (x - left) * BLOCK:(right - left) * BLOCK]
+                out[y * BLOCK:bottom * BLOCK, x * BLOCK:right * BLOCK] = \
+                    tile.permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()
+        return crop(out, latent.geometry.height, latent.geometry.width)
+
+
+def _position(quality: int) -> Tensor:
+    """Quality 1…100 as the network and the curves of steps know it: 0, coarse, to 1, fine."""
+    return torch.tensor((quality - 1) / 99)

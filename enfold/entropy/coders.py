@@ -1,0 +1,150 @@
+"""The coders of use: what a prior talks to when bytes are written and when they are read.
+
+    values = coder.code(density, context, values)
+
+A prior is one function. Under an `Encoder` this writes the values and returns them; under a
+`Decoder` it ignores them, reads, and returns what it read; the prior cannot tell which. Beside
+`code`, a coder lends the array operations that a prior needs, so that the same lines run here
+on NumPy arrays and in training on tensors (`meter.Meter`).
+
+Which byte coder? "bulk" (rANS in C) unless a prior hands over a few symbols at a time, each
+given the ones before: then "sequential" (a range coder) pays less per call.
+
+Guarantee: what the Decoder returns is what the Encoder was given, for every int32 value,
+whatever the offset: their difference is coded modulo 2^32. NumPy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from enfold.entropy.rans import RansDecoder, RansEncoder
+from enfold.entropy.tables import Tables, as_int32
+from enfold.errors import UsageError
+
+
+class Frozen(Protocol):
+    """A density as the coders know it; see `frozen`."""
+
+    tables: Tables
+
+    def locate(self, context: Any) -> tuple[np.ndarray, np.ndarray | int]:
+        """The table of each value, and the integer to take from it first."""
+
+
+class Grid:
+    """An array that gets known cell by cell.
+
+    known: float32, zero where nothing was put yet.
+    """
+
+    def __init__(self, shape: tuple[int, ...], latent: np.ndarray | None) -> None:
+        if latent is not None and latent.shape != tuple(shape):
+            raise UsageError(f"latent of shape {latent.shape} where {tuple(shape)} is coded")
+        self.known = np.zeros(shape, np.float32)
+        self._latent = latent
+
+    def take(self, cell: Any) -> np.ndarray | None:
+        """The part of the latent to code; None under a Decoder."""
+        return None if self._latent is None else self._latent[cell]
+
+    def put(self, cell: Any, values: np.ndarray) -> None:
+        self.known[cell] = values
+
+
+class _Arrays:
+    """The array operations of a prior, in float32 throughout."""
+
+    def grid(self, shape: tuple[int, ...], latent: np.ndarray | None) -> Grid:
+        return Grid(shape, latent)
+
+    def zeros(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.zeros(shape, np.float32)
+
+    def linear(self, weight: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """weight (O, F), features (..., F, n) → (..., O, n); exact only if every partial sum is."""
+        return np.matmul(np.asarray(weight, np.float32), np.asarray(features, np.float32))
+
+    def snap(self, x: np.ndarray, fraction_bits: int) -> np.ndarray:
+        """x to the nearest multiple of 2^-fraction_bits, halves up."""
+        step = np.float32(2.0**fraction_bits)
+        return np.floor(x * step + np.float32(0.5)) / step
+
+    def concat(self, parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
+        return np.concatenate(parts, axis)
+
+    def pad(self, x: np.ndarray, margin: int) -> np.ndarray:
+        """Zeros around the last two axes."""
+        *outer, rows, columns = x.shape
+        padded = np.zeros((*outer, rows + 2 * margin, columns + 2 * margin), x.dtype)
+        padded[..., margin:margin + rows, margin:margin + columns] = x
+        return padded
+
+
+class Encoder(_Arrays):
+    """Writes. `byte_coder` is "bulk" or "sequential", and the Decoder must be given the same."""
+
+    def __init__(self, byte_coder: str = "bulk") -> None:
+        self._bytes = _byte_coder(byte_coder)[0]()
+
+    @property
+    def bits(self) -> float:
+        """Exact cost by the tables of all that was coded so far."""
+        return self._bytes.bits
+
+    def code(self, density: Frozen, context: Any, values: np.ndarray | None = None) -> np.ndarray:
+        """Codes integer-valued `values`, of the context's shape, and returns them as int32."""
+        index, offset = density.locate(context)
+        values = _integers(values)
+        if values.shape != index.shape:
+            raise UsageError(f"values of shape {values.shape} in a context of shape {index.shape}")
+        with np.errstate(over="ignore"):
+            self._bytes.encode(density.tables, index, np.subtract(values, offset, dtype=np.int32))
+        return values
+
+    def finish(self) -> bytes:
+        """All that was coded, as bytes."""
+        return self._bytes.finish()
+
+
+class Decoder(_Arrays):
+    """Reads what an Encoder of the same `byte_coder` wrote. Damage raises BitstreamError."""
+
+    def __init__(self, data: bytes, byte_coder: str = "bulk") -> None:
+        self._bytes = _byte_coder(byte_coder)[1](data)
+
+    def code(self, density: Frozen, context: Any, values: None = None) -> np.ndarray:
+        """Reads int32 values, of the context's shape."""
+        index, offset = density.locate(context)
+        with np.errstate(over="ignore"):
+            return np.add(self._bytes.decode(density.tables, index), offset, dtype=np.int32)
+
+    def finish(self) -> None:
+        """Checks that the bytes were read to their end; without this, a cut may go unnoticed."""
+        self._bytes.finish()
+
+
+def _byte_coder(name: str) -> tuple[type, type]:
+    if name == "bulk":
+        return RansEncoder, RansDecoder
+    if name == "sequential":
+        from enfold.entropy.sequential import SequentialDecoder, SequentialEncoder
+
+        return SequentialEncoder, SequentialDecoder
+    raise UsageError(f'byte coder {name!r}: give "bulk" or "sequential"')
+
+
+def _integers(values: np.ndarray | None) -> np.ndarray:
+    """Integer-valued numbers as int32."""
+    if values is None:
+        raise UsageError("no values to encode: the prior was run under an Encoder without a latent")
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        whole = np.rint(values)
+        if not np.array_equal(whole, values) or np.abs(whole).max(initial=0) > 1 << 31:
+            raise UsageError("values to encode that are not 32-bit integers: round them first")
+        values = whole.astype(np.int64)
+    return as_int32("values", values)

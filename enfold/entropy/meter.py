@@ -1,0 +1,82 @@
+"""The coder of training: relaxes what it is given and sums differentiable bits.
+
+A `Meter` stands where an `Encoder` or a `Decoder` stands in the same prior. Contexts and the
+decoder see rounded latents, with gradients passed straight through; the bits are those of the
+latents plus uniform noise of one quantisation step, or, when `noisy` is false, of the rounded
+latents themselves: then they are what an Encoder would write, but for its tables' rounding.
+
+Source: Ballé et al. 2017 (noise for the rate); Minnen & Singh 2020 (rounding for the rest).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Rounds; the gradient is that of the identity."""
+    return x + (x.round() - x).detach()
+
+
+class _Grid:
+    def __init__(self, latent: Tensor) -> None:
+        self._latent = latent
+        self.known = round_through(latent)
+
+    def take(self, cell: Any) -> Tensor:
+        return self._latent[cell]
+
+    def put(self, cell: Any, values: Tensor) -> None:
+        """Nothing to do: `known` holds every rounded latent, and a prior reads only the past."""
+
+
+class Meter:
+    """bits(): the sum of what was coded, a tensor of shape (B,), one number a sample."""
+
+    def __init__(self, *, noisy: bool = True) -> None:
+        self.noisy = noisy
+        self._coded: list[tuple[Any, Tensor, Any]] = []
+
+    def grid(self, shape: tuple[int, ...], latent: Tensor) -> _Grid:
+        if tuple(latent.shape) != tuple(shape):
+            raise ValueError(f"latent of shape {tuple(latent.shape)} where {tuple(shape)} is coded")
+        self._like = latent
+        return _Grid(latent)
+
+    def zeros(self, shape: tuple[int, ...]) -> Tensor:
+        return self._like.new_zeros(shape)
+
+    def linear(self, weight: Tensor, features: Tensor) -> Tensor:
+        return weight @ features
+
+    def snap(self, x: Tensor, fraction_bits: int) -> Tensor:
+        return x
+
+    def concat(self, parts: list[Tensor], axis: int) -> Tensor:
+        return torch.cat(parts, axis)
+
+    def pad(self, x: Tensor, margin: int) -> Tensor:
+        return torch.nn.functional.pad(x, (margin,) * 4)
+
+    def code(self, density: Any, context: Any, values: Tensor) -> Tensor:
+        rounded = round_through(values)
+        relaxed = values + (torch.rand_like(values) - 0.5) if self.noisy else rounded
+        self._coded.append((density, relaxed, context))
+        return rounded
+
+    def bits(self) -> Tensor:
+        """Bits of everything coded so far, (B,). Densities are evaluated once, on all of it."""
+        by_density: dict[int, tuple[Any, list[tuple[Tensor, ...]]]] = {}
+        for density, relaxed, context in self._coded:
+            parts = context if isinstance(context, tuple) else (context,)
+            flat = tuple(part.expand_as(relaxed).flatten(1) for part in parts)
+            by_density.setdefault(id(density), (density, []))[1].append((relaxed.flatten(1), *flat))
+        total = torch.zeros(())
+        for density, rows in by_density.values():
+            values, *contexts = (torch.cat(column, 1) for column in zip(*rows, strict=True))
+            context = contexts[0] if len(contexts) == 1 else tuple(contexts)
+            total = total + density.bits(values, context).sum(1)
+        return total

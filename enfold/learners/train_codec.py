@@ -1,0 +1,268 @@
+"""Training a codec: crops, a loss, a schedule, checkpoints.
+
+A run is told its length in steps or in minutes of wall clock; the learning rate, and the switch
+to hard-rounded latents with a frozen encoder, follow the fraction that is done. It writes
+checkpoints as it goes and takes up where the last one stopped. What is shipped is a moving
+average of the weights.
+
+What a codec must offer: `initialise(pixels)` and `loss(pixels, position, hard=…)` with fields
+`total`, `bpp`, `mse` (see `codecs/walloc.py`). No codec family is named here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+HELD_OUT_EVERY = 40          # every so many-th picture is for validation, never trained on
+POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a codec is trained. Zero steps: as many as `minutes` allow."""
+
+    steps: int = 0
+    minutes: float = 60.0
+    batch: int = 16
+    crop: int = 128
+    least_scale: float = 0.5
+    greatest_scale: float = 1.5
+    learning_rate: float = 1e-3
+    hard_from: float = 0.75
+    average: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    checkpoint_minutes: float = 3.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. `validation`: (position, bpp, PSNR in dB) on held-out pictures."""
+
+    step: int
+    minutes: float
+    fraction: float
+    learning_rate: float
+    loss: float
+    bpp: float
+    psnr_db: float
+    skipped: int
+    validation: tuple[tuple[float, float, float], ...] = ()
+
+
+def pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(training, held-out) picture files of a folder, in a fixed order."""
+    files = sorted(p for p in Path(folder).rglob("*")
+                   if p.suffix.lower() in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif"})
+    return ([p for i, p in enumerate(files) if i % HELD_OUT_EVERY],
+            [p for i, p in enumerate(files) if not i % HELD_OUT_EVERY])
+
+
+class Crops:
+    """An endless stream of batches (B, 3, crop, crop), made in a thread of its own.
+
+    Pictures are rescaled by a random factor: training photographs are small and sharp, and what
+    people compress is neither. Each rescaled picture gives a few crops, mixed in a pool.
+    """
+
+    PER_PICTURE = 4
+    POOL = 512
+
+    def __init__(self, files: list[Path], recipe: Recipe, seed: int) -> None:
+        if not files:
+            raise ValueError("no pictures to train on: the folder holds no PNG, JPEG or WebP file")
+        self._recipe = recipe
+        self._random = np.random.default_rng(seed)
+        self._pictures = [np.asarray(Image.open(f).convert("RGB")) for f in files]
+        self._queue: queue.Queue[np.ndarray] = queue.Queue(8)
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _crops(self) -> Iterator[np.ndarray]:
+        recipe, random = self._recipe, self._random
+        while True:
+            picture = self._pictures[random.integers(len(self._pictures))]
+            height, width = picture.shape[:2]
+            least = max(recipe.least_scale, (recipe.crop + 1) / min(height, width))
+            scale = math.exp(random.uniform(math.log(least),
+                                            math.log(max(least, recipe.greatest_scale))))
+            size = (max(recipe.crop, round(width * scale)), max(recipe.crop, round(height * scale)))
+            resized = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+            for _ in range(self.PER_PICTURE):
+                y = random.integers(size[1] - recipe.crop + 1)
+                x = random.integers(size[0] - recipe.crop + 1)
+                crop = resized[y:y + recipe.crop, x:x + recipe.crop]
+                yield crop[:, ::-1] if random.random() < 0.5 else crop
+
+    def _fill(self) -> None:
+        crops, random = self._crops(), self._random
+        pool = [next(crops) for _ in range(self.POOL)]
+        while True:
+            batch = []
+            for _ in range(self._recipe.batch):
+                at = random.integers(self.POOL)
+                batch.append(pool[at])
+                pool[at] = next(crops)
+            self._queue.put(np.stack(batch))
+
+    def __next__(self) -> Tensor:
+        return torch.from_numpy(self._queue.get()).permute(0, 3, 1, 2).float().contiguous()
+
+
+@torch.no_grad()
+def validate(model: nn.Module, files: list[Path], crop: int) -> tuple[tuple[float, ...], ...]:
+    """(position, mean bpp, mean PSNR in dB) at each of POSITIONS, over centre crops."""
+    size = 2 * crop
+    pixels = []
+    for file in files:
+        picture = np.asarray(Image.open(file).convert("RGB"))
+        height, width = picture.shape[:2]
+        if min(height, width) >= size:
+            y, x = (height - size) // 2, (width - size) // 2
+            pixels.append(torch.from_numpy(picture[y:y + size, x:x + size].copy()))
+    if not pixels:
+        return ()
+    batch = torch.stack(pixels).permute(0, 3, 1, 2).float()
+    rows = []
+    for position in POSITIONS:
+        parts = [model.loss(x, torch.full((len(x),), position), hard=True) for x in batch.split(8)]
+        mse = torch.cat([part.mse for part in parts]).clamp_min(1e-3)
+        bpp = torch.cat([part.bpp for part in parts])
+        rows.append((position, bpp.mean().item(),
+                     (10 * torch.log10(255 ** 2 / mse)).mean().item()))
+    return tuple(rows)
+
+
+def train(model: nn.Module, recipe: Recipe, folder: Path, out: Path,
+          report: Callable[[Progress], None] = lambda progress: None) -> nn.Module:
+    """Trains `model` on the pictures of `folder`; returns it with the averaged weights.
+
+    Checkpoints go to `out/checkpoint.safetensors`, the log to `out/log.jsonl`. If there is a
+    checkpoint already, the run goes on from it. `report` is called every few seconds.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    train_files, held_out = pictures(folder)
+    model.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(model.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
+    checkpoint, state_file = out / "checkpoint.safetensors", out / "checkpoint.json"
+    step, skipped, before_s, typical = 0, 0, 0.0, math.nan
+    average: dict[str, Tensor] = {}
+    if checkpoint.exists():
+        state = json.loads(state_file.read_text())
+        step, before_s, skipped = state["step"], state["seconds"], state["skipped"]
+        average = _restore(model, optimiser, load_file(checkpoint))
+    torch.manual_seed(recipe.seed + step)
+    crops = Crops(train_files, recipe, recipe.seed + step)
+    if not average:
+        model.initialise(torch.cat([next(crops) for _ in range(16)]))
+        average = {name: p.detach().clone() for name, p in model.state_dict().items()}
+    started = last_saved = last_said = time.monotonic()
+
+    def fraction() -> float:
+        done = step / recipe.steps if recipe.steps else \
+            (before_s + time.monotonic() - started) / (60 * recipe.minutes)
+        return min(done, 1.0)
+
+    while (done := fraction()) < 1.0:
+        pixels = next(crops)
+        # stratified, and denser towards fine quality, where there is most to learn
+        position = ((torch.rand(len(pixels)) + torch.arange(len(pixels))) / len(pixels)) ** 0.7
+        hard = done >= recipe.hard_from
+        rate = recipe.learning_rate * min(1.0, (step + 1) / 200) * \
+            (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-6
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        loss = model.loss(pixels, position, hard=hard)
+        optimiser.zero_grad(set_to_none=True)
+        loss.total.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+        value = loss.total.item()
+        if math.isfinite(value) and torch.isfinite(norm) and not value > 5 * typical:
+            optimiser.step()
+            typical = value if math.isnan(typical) else 0.98 * typical + 0.02 * value
+        else:
+            skipped += 1
+            typical *= 1.02
+        step += 1
+        _follow(average, model, min(recipe.average, (step + 1) / (step + 10)))
+        now = time.monotonic()
+        if now - last_said > 10:
+            last_said = now
+            report(Progress(step, (before_s + now - started) / 60, done, rate, value,
+                            loss.bpp.mean().item(),
+                            (10 * torch.log10(255 ** 2 / loss.mse.clamp_min(1e-3))).mean().item(),
+                            skipped))
+        if now - last_saved > 60 * recipe.checkpoint_minutes or fraction() >= 1.0:
+            seconds = before_s + now - started
+            _save(out, model, optimiser, average, step, seconds, skipped)
+            progress = Progress(step, seconds / 60, done, rate, value, loss.bpp.mean().item(), 0.0,
+                                skipped, _validated(model, average, held_out, recipe.crop))
+            with (out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(asdict(progress)) + "\n")
+            report(progress)
+            last_saved = time.monotonic()
+    model.load_state_dict(average)
+    return model
+
+
+def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        mine = [p for p in model.state_dict().values()]
+        torch._foreach_lerp_([average[name] for name in model.state_dict()], mine, 1 - decay)
+
+
+def _validated(model: nn.Module, average: dict[str, Tensor], files: list[Path],
+               crop: int) -> tuple[tuple[float, ...], ...]:
+    """`validate` with the averaged weights in place; puts the model's own back."""
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average)
+    try:
+        return validate(model, files, crop)
+    finally:
+        model.load_state_dict(own)
+
+
+def _save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
+          average: dict[str, Tensor], step: int, seconds: float, skipped: int) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
+    for name, parameter in zip(names, model.parameters(), strict=True):
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{name}.{key}"] = value
+    partial = out / "checkpoint.partial"
+    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial)
+    partial.rename(out / "checkpoint.safetensors")
+    (out / "checkpoint.json").write_text(
+        json.dumps({"step": step, "seconds": seconds, "skipped": skipped}))
+
+
+def _restore(model: nn.Module, optimiser: torch.optim.Optimizer,
+             tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Puts a checkpoint back; returns the averaged weights."""
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
+    model.load_state_dict(part("model."))
+    for name, parameter in model.named_parameters():
+        moments = part(f"optimiser.{name}.")
+        if moments:
+            optimiser.state[parameter] = {
+                key: value.to(memory_format=torch.channels_last)
+                if value.dim() == 4 else value for key, value in moments.items()}
+    return part("average.")
+
+
+def with_steps(recipe: Recipe, steps: int) -> Recipe:
+    return replace(recipe, steps=steps)

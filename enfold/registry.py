@@ -1,0 +1,61 @@
+"""Codec names and where their code lives, as strings: nothing is imported until it is asked for.
+
+A name is a format: what changes how bytes are read gets a new name. Others add codecs through
+the entry-point group `enfold.codecs`, whose objects are `Entry` values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from enfold.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One codec. `codec` and `latents` are 'module:Class': the whole codec, and the half of it
+    that turns bytes into latents, which need not import torch. `trainable` is what `enfold train`
+    trains, None where there is nothing to train."""
+
+    name: str
+    summary: str
+    codec: str
+    latents: str
+    trainable: str | None = None
+
+
+_WALLOC = {"codec": "enfold.codecs.walloc:Walloc", "latents": "enfold.codecs.walloc_latents:WallocLatents",
+           "trainable": "enfold.codecs.walloc_model:WallocModel"}
+
+_OURS = (
+    Entry("walloc-rgb-16x", "photographs; 12 latents for each 8×8 block, the fastest to learn from", **_WALLOC),
+    Entry("walloc-rgb-4x", "photographs; 48 latents for each 8×8 block, up to high quality", **_WALLOC),
+)
+
+
+@lru_cache(maxsize=1)
+def entries() -> dict[str, Entry]:
+    """Every codec known, ours first, by name."""
+    found = {entry.name: entry for entry in _OURS}
+    for point in entry_points(group="enfold.codecs"):
+        entry = point.load()
+        found.setdefault(entry.name, entry)
+    return found
+
+
+def entry(name: str) -> Entry:
+    """The entry of a codec; UsageError with the known names where there is none."""
+    try:
+        return entries()[name]
+    except KeyError:
+        raise UsageError(f"no codec is called {name!r}; there are {', '.join(entries())}") from None
+
+
+def resolve(path: str) -> Any:
+    """The object that 'module:name' points at."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,144 @@
+"""The grid prior: one body under three coders, causal, exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from enfold.entropy.coders import Decoder, Encoder
+from enfold.entropy.densities import GaussianScaleMixture
+from enfold.entropy.interlaced import CLIP, FRACTION_BITS, PHASES, code_grid, freeze, weight_shapes
+from enfold.entropy.meter import Meter
+
+CHANNELS, GROUPS = 6, (1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def density():
+    return GaussianScaleMixture()
+
+
+@pytest.fixture(scope="module")
+def frozen_density(density):
+    return density.freeze()
+
+
+@pytest.fixture(scope="module")
+def weights():
+    random = np.random.default_rng(0)
+    return freeze({name: random.normal(0, 0.3, shape) / shape[1] if name.startswith("mean")
+                   else random.uniform(0, 1, shape) / shape[1]
+                   for name, shape in weight_shapes(CHANNELS, GROUPS).items()})
+
+
+FLOOR = np.full((CHANNELS, 1), 0.5, np.float32)
+
+
+def latent(height, width, seed=0):
+    random = np.random.default_rng([seed, height, width])
+    spread = np.array([12, 6, 3, 1, 0.5, 0.2])[:, None, None]
+    return np.rint(random.laplace(0, spread, (CHANNELS, height, width))).astype(np.int16)
+
+
+def encoded(density, weights, values):
+    coder = Encoder()
+    code_grid(coder, density, weights, FLOOR, GROUPS, values.shape, values)
+    return coder.finish()
+
+
+def test_phases_cover_every_position_once():
+    count = np.zeros((16, 16), int)
+    for phase in PHASES:
+        count[phase.cell(slice(None))[2:]] += 1
+    assert (count == 1).all()
+
+
+def test_taps_of_a_phase_lie_in_phases_before_it():
+    order = np.empty((64, 64), int)
+    for number, phase in enumerate(PHASES):
+        order[phase.cell(slice(None))[2:]] = number
+    for number, phase in enumerate(PHASES):
+        y, x = phase.start[0] + 32, phase.start[1] + 32
+        assert all(order[y + dy, x + dx] < number for dy, dx in phase.taps)
+        assert len(phase.taps) == len(set(phase.taps))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 2), (4, 4), (13, 22)])
+def test_decoder_returns_what_the_encoder_was_given(frozen_density, weights, size):
+    values = latent(*size)
+    coder = Decoder(encoded(frozen_density, weights, values))
+    decoded = code_grid(coder, frozen_density, weights, FLOOR, GROUPS, values.shape)
+    coder.finish()
+    np.testing.assert_array_equal(decoded, values)
+
+
+def test_values_far_outside_the_tables_come_back(frozen_density, weights):
+    values = latent(9, 9)
+    values[0, 4, 4], values[5, 8, 8] = 30000, -30000
+    coder = Decoder(encoded(frozen_density, weights, values))
+    np.testing.assert_array_equal(
+        code_grid(coder, frozen_density, weights, FLOOR, GROUPS, values.shape), values)
+
+
+def test_meter_estimates_what_the_encoder_writes(density, frozen_density, weights):
+    values = latent(64, 64)
+    meter = Meter(noisy=False)
+    code_grid(meter, density, {k: torch.from_numpy(v) for k, v in weights.items()}, torch.from_numpy(FLOOR),
+              GROUPS, (1, *values.shape), torch.from_numpy(values).float()[None])
+    written = 8 * len(encoded(frozen_density, weights, values))
+    assert abs(meter.bits().item() - written) < 0.005 * written + 64
+
+
+def test_contexts_are_the_same_in_any_precision_and_order(frozen_density, weights):
+    """The proof's consequence: float64, and features summed in another order, change no bit."""
+    seen = []
+
+    class Wide(Encoder):
+        def linear(self, weight, features):
+            order = np.random.default_rng(0).permutation(weight.shape[1])
+            exact = weight[:, order].astype(np.float64) @ features[..., order, :].astype(np.float64)
+            narrow = super().linear(weight, features)
+            seen.append(np.array_equal(exact, narrow))
+            return exact
+
+    values = latent(33, 29) * 20
+    coder = Wide()
+    code_grid(coder, frozen_density, weights, FLOOR, GROUPS, values.shape, values)
+    assert seen and all(seen)
+    assert coder.finish() == encoded(frozen_density, weights, values)
+
+
+def test_bound_holds_at_the_largest_features():
+    weights = freeze({"mean_1": np.random.default_rng(1).normal(0, 0.2, (5, 96))})["mean_1"]
+    worst = 2 * CLIP * np.abs(weights).sum(1).max()
+    bits = next(b for b in range(13) if np.array_equal(np.round(weights * 2.0**b), weights * 2.0**b))
+    assert worst * 2.0 ** (bits + FRACTION_BITS) < 2**24
+
+
+def test_weights_too_large_to_add_exactly_are_refused():
+    with pytest.raises(ValueError, match="'mean_3' are too large"):
+        freeze({"mean_3": np.full((2, 50), 100.0)})
+
+
+def test_a_batch_is_coded_as_its_samples_are(density, weights):
+    torch_weights = {k: torch.from_numpy(v) for k, v in weights.items()}
+    batch = torch.from_numpy(np.stack([latent(8, 12, s) for s in range(3)])).float()
+    together = Meter(noisy=False)
+    code_grid(together, density, torch_weights, torch.from_numpy(FLOOR), GROUPS, tuple(batch.shape), batch)
+    for sample, bits in zip(batch, together.bits(), strict=True):
+        alone = Meter(noisy=False)
+        code_grid(alone, density, torch_weights, torch.from_numpy(FLOOR), GROUPS, (1, *sample.shape), sample[None])
+        torch.testing.assert_close(alone.bits()[0], bits, rtol=1e-4, atol=1e-2)
+
+
+def test_gradients_reach_latents_weights_and_floor(density):
+    parameters = {name: torch.full(shape, 0.01, requires_grad=True)
+                  for name, shape in weight_shapes(CHANNELS, GROUPS).items()}
+    floor = torch.full((2, CHANNELS, 1), 0.5, requires_grad=True)
+    values = torch.randn(2, CHANNELS, 12, 12, requires_grad=True)
+    meter = Meter()
+    code_grid(meter, density, parameters, floor, GROUPS, tuple(values.shape), values)
+    meter.bits().sum().backward()
+    for tensor in (*parameters.values(), floor, values):
+        assert tensor.grad is not None and torch.isfinite(tensor.grad).all() and tensor.grad.abs().sum() > 0
