@@ -14,17 +14,19 @@ Guarantees:
 
 from __future__ import annotations
 
+import lzma
 import os
 import secrets
 import threading
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 
 from enfold.errors import BitstreamError, LimitError, MediaError, UsageError
 
@@ -36,6 +38,7 @@ _SAVE: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "JPEG": {"quality": 95, "subsampling": 0},
 }
+_LZMA2: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**20}]  # part of the file format
 _ORIENTATION = 0x0112
 _guard = threading.Lock()
 
@@ -119,7 +122,10 @@ def read_picture(source: Any, *, keep_metadata: bool = False, max_pixels: int | 
             raise MediaError(f"{source}: cannot be read: {error.strerror}; check the path") from error
         return _from_file(data, str(source), keep_metadata, max_pixels)
     if hasattr(source, "read"):
-        return _from_file(source.read(), "the picture", keep_metadata, max_pixels)
+        data = source.read()
+        if not isinstance(data, bytes):
+            raise UsageError(f"the file object gives {type(data).__name__}, not bytes: open it with mode 'rb'")
+        return _from_file(data, "the picture", keep_metadata, max_pixels)
     if hasattr(source, "__array__"):
         return _from_array(np.asarray(source))
     raise UsageError(f"a picture is a path, bytes, a binary file, a PIL image or an array, not {type(source).__name__}")
@@ -165,46 +171,47 @@ def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
         raise MediaError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-# Alpha. One byte says along which axes neighbours were subtracted (bit 0 rows, bit 1 columns), raw
-# deflate follows; a plane of one value is that byte alone.
+# Alpha. One byte says along which axes neighbours were subtracted (bit 0: the row above, bit 1: the
+# column before), LZMA2 follows; a plane of one value is that byte alone. On soft edges a half of PNG.
 
 
 def pack_alpha(alpha: np.ndarray) -> bytes:
     """An alpha plane, uint8 (height, width), in few bytes and without loss."""
     if alpha.min() == alpha.max():
         return bytes([alpha[0, 0]])
-    tried = []
+    residuals = []
     for axes in range(4):
         residual = alpha
         for axis in (0, 1):
             if axes >> axis & 1:
                 residual = np.diff(residual, axis=axis, prepend=np.uint8(0))  # uint8 wraps around, and back
-        deflate = zlib.compressobj(9, wbits=-15)
-        tried.append(bytes([axes]) + deflate.compress(residual.tobytes()) + deflate.flush())
-    return min(tried, key=len)
+        residuals.append(residual.tobytes())
+    axes = min(range(4), key=lambda axes: len(_lzma(residuals[axes], preset=0)))
+    return bytes([axes]) + _lzma(residuals[axes], preset=6 | lzma.PRESET_EXTREME if alpha.size < 2**22 else 4)
 
 
 def unpack_alpha(data: bytes | memoryview, width: int, height: int) -> np.ndarray:
     """What `pack_alpha` packed; the size must be known, and admitted, before."""
-    size = width * height
     if len(data) == 1:
         return np.full((height, width), data[0], np.uint8)
     if not len(data) or data[0] > 3:
         raise BitstreamError("the alpha plane does not begin with 0..3", section="alpha")
-    inflate = zlib.decompressobj(wbits=-15)
     try:
-        if size > 1032 * len(data):  # deflate's largest ratio: do not even try
-            raise zlib.error("too short for its size")
-        raw = inflate.decompress(data[1:], size + 1)
-    except zlib.error as error:
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA2)
+        raw = unpacker.decompress(data[1:], width * height + 1)  # grows with what is there, up to that
+    except (lzma.LZMAError, EOFError) as error:
         raise BitstreamError(f"the alpha plane is damaged: {error}", section="alpha") from None
-    if len(raw) != size or not inflate.eof or inflate.unused_data:
+    if len(raw) != width * height or not unpacker.eof or unpacker.unused_data:
         raise BitstreamError(f"the alpha plane does not hold {width}×{height} values", section="alpha")
     alpha = np.frombuffer(raw, np.uint8).reshape(height, width)
     for axis in (0, 1):
         if data[0] >> axis & 1:
             alpha = np.cumsum(alpha, axis=axis, dtype=np.uint8)
-    return alpha.copy() if not data[0] else alpha
+    return alpha if data[0] else alpha.copy()
+
+
+def _lzma(data: bytes, preset: int) -> bytes:
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=[_LZMA2[0] | {"preset": preset, "lc": 0, "pb": 0}])
 
 
 def pad_to_multiple(array: np.ndarray, multiple: int) -> np.ndarray:
@@ -229,21 +236,29 @@ def _from_array(array: np.ndarray) -> Picture:
 
 
 def _from_file(data: bytes, name: str, keep_metadata: bool, max_pixels: int | None) -> Picture:
-    with _guard:  # Pillow's own guard is one number for the whole process: ours takes its place for this one call
-        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
+    try:
+        with _our_guard():
             image = Image.open(BytesIO(data), formats=READS)
             if image.format == "PNG":  # decoding looks at no chunk's checksum
                 Image.open(BytesIO(data), formats=["PNG"]).verify()
-        except Exception as error:
-            raise MediaError(
-                f"{name}: not a readable picture in one of the formats {', '.join(READS)} "
-                f"(it begins with {data[:4].hex(' ') or 'nothing'}): {error}"
-            ) from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = theirs
+    except Exception as error:
+        raise MediaError(
+            f"{name}: not a readable picture in one of the formats {', '.join(READS)} "
+            f"(it begins with {data[:4].hex(' ') or 'nothing'}): {error}"
+        ) from error
     with image:
         return _from_pil(image, name, keep_metadata, max_pixels)
+
+
+@contextmanager
+def _our_guard() -> Iterator[None]:
+    """Ours in the place of Pillow's guard against bombs, which is one number for the whole process."""
+    with _guard:
+        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
 
 
 def _from_pil(image: Image.Image, name: str, keep_metadata: bool, max_pixels: int | None) -> Picture:
@@ -253,7 +268,8 @@ def _from_pil(image: Image.Image, name: str, keep_metadata: bool, max_pixels: in
         reason = _refusal(image)
         key = _transparent_grey(image)
         if reason is None:
-            image.load()
+            with _our_guard() if image.format == "TIFF" else nullcontext():  # TIFF asks Pillow's once more
+                image.load()
     except Exception as error:
         raise MediaError(f"{name}: damaged or cut short: {error}; fetch it again") from error
     if reason is not None:
@@ -292,7 +308,7 @@ def _refusal(image: Any) -> str | None:
 
 def _more_than_8_bits(image: Any) -> bool:
     """Where Pillow would hand over 8 bits of more, without a word."""
-    if not isinstance(image, ImageFile.ImageFile) or not image.tile:  # loaded before it came to us
+    if not getattr(image, "tile", None):  # loaded before it came to us
         return False
     codec, *_, args = image.tile[0]
     match image.format:
@@ -328,7 +344,7 @@ def _deep_avif(data: bytes) -> bool:
 def _transparent_grey(image: Any) -> Any:
     """The one grey or colour that a PNG declares transparent, in the units of the pixels; or None."""
     key = image.info.get("transparency") if image.mode in ("1", "L", "RGB") else None
-    if key is not None and image.format == "PNG" and isinstance(image, ImageFile.ImageFile) and image.tile:
+    if key is not None and image.format == "PNG" and getattr(image, "tile", None):
         key = key * {"L;2": 85, "L;4": 17}.get(image.tile[0][-1], 1)  # Pillow widens the pixels, not the key
     return key
 

@@ -19,3 +19,8 @@ def codec(request):
     import enfold
 
     return enfold.load(request.param)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rewrite-golden", action="store_true",
+                     help="write golden files for weights that have none (see tests/codecs/test_golden.py)")

@@ -355,6 +355,18 @@ def test_impossible_headers_are_refused(data):
         frugally(data[1])
 
 
+@given(st.binary(max_size=60), st.integers(0, 255), st.binary(max_size=20))
+@settings(max_examples=500, deadline=None)
+def test_a_header_is_refused_or_is_the_only_way_to_write_it(body, kind, data):
+    for start in (b"", NAME, NAME + b"\x10", NAME + b"\x02", NAME + b"\x03"):
+        file = raw(start + body, (kind | 0x80, data))
+        try:
+            container = unpack(file, NO_LIMITS)
+        except BitstreamError:
+            continue
+        assert not container.sections or pack(container.header, container.sections) == file
+
+
 def frugally(data):
     """Unpack, and fail if that took more than a little memory."""
     tracemalloc.start()

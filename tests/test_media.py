@@ -1,7 +1,6 @@
 """Pictures: read exactly or refused with the reason, written whole or not at all."""
 
 import io
-import pickle
 import struct
 import tracemalloc
 import zlib
@@ -99,6 +98,12 @@ def test_other_formats_come_in_as_pillow_decodes_them(format, mode):
         assert np.array_equal(read_picture(data), np.array(image.convert(mode)))
 
 
+def test_of_a_jpeg_with_previews_the_main_picture_is_read():
+    main, preview = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (8, 8), "blue")
+    picture = read_picture(saved(main, "MPO", save_all=True, append_images=[preview]))
+    assert picture.pixels.shape == (16, 16, 3) and picture.pixels[0, 0, 0] > 250
+
+
 def test_every_kind_of_source_is_read(tmp_path):
     data = saved(Image.fromarray(RGB), "PNG")
     path = tmp_path / "a.png"
@@ -127,12 +132,15 @@ def test_one_bit_and_small_depths_become_eight_bit_grey():
 
 
 def test_palettes_become_colours_and_keep_their_transparency():
-    rows, palette = [bytes([0, 1, 2])], (b"PLTE", bytes(range(10, 19)))
-    assert np.asarray(read_picture(png(3, 1, 8, 3, rows, palette))).tolist() == [[[10, 11, 12], [13, 14, 15], [16, 17, 18]]]
+    rows, palette, colours = [bytes([0, 1, 2])], (b"PLTE", bytes(range(10, 19))), np.arange(10, 19).reshape(1, 3, 3)
+    assert np.array_equal(read_picture(png(3, 1, 8, 3, rows, palette)), colours)
     for alphas, expected in ((b"\x00", [0, 255, 255]), (b"\x07\xff\x80", [7, 255, 128])):
         picture = read_picture(png(3, 1, 8, 3, rows, palette, (b"tRNS", alphas)))
         assert picture.mode == "RGBA" and picture.alpha.tolist() == [expected]
-        assert picture.pixels.tolist() == [[[10, 11, 12], [13, 14, 15], [16, 17, 18]]]
+        assert np.array_equal(picture.pixels, colours)
+    image = Image.frombytes("PA", (3, 1), bytes([0, 7, 1, 8, 2, 9]))
+    image.putpalette(bytes(range(10, 19)))
+    assert np.array_equal(read_picture(image), np.dstack((colours, [[7, 8, 9]])))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +231,7 @@ REFUSED = {
     "10-bit AVIF": (deep_avif(), "more than 8 bits"),
     "CMYK JPEG": (saved(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "mode CMYK"),
     "CMYK TIFF": (saved(Image.fromarray(RGB).convert("CMYK"), "TIFF"), "mode CMYK"),
-    "LAB TIFF": (saved(Image.fromarray(RGB, "RGB").convert("RGB"), "TIFF").replace(b"\x06\x01\x03\x00\x01\x00\x00\x00\x02", b"\x06\x01\x03\x00\x01\x00\x00\x00\x08"), "mode LAB"),
+    "LAB TIFF": (tiff(1, 1, [8] * 3, 8, b"\1\2\3"), "mode LAB"),
     "animated GIF": (frames("GIF"), "2 frames"),
     "animated WebP": (frames("WEBP"), "2 frames"),
     "animated PNG": (frames("PNG"), "2 frames"),
@@ -254,8 +262,8 @@ def test_other_pillow_modes_are_refused(mode):
         read_picture(Image.new(mode, (3, 2)))
 
 
-@pytest.mark.parametrize("array", [GREY.astype(float), GREY.astype(np.uint16), GREY > 9, RGB[..., :0], RGB[None], GREY[0],
-                                   np.zeros((3, 4, 1), np.uint8), np.zeros((3, 4, 5), np.uint8), GREY[:0]])
+@pytest.mark.parametrize("array", [GREY.astype(float), GREY.astype(np.uint16), GREY > 9, GREY[0], RGB[None], GREY[:0],
+                                   RGB[..., :0], RGB[..., :1], np.zeros((3, 4, 5), np.uint8)])
 def test_arrays_of_other_kinds_are_refused_by_what_they_are(array):
     with pytest.raises(UsageError) as caught:
         read_picture(array)
@@ -265,6 +273,8 @@ def test_arrays_of_other_kinds_are_refused_by_what_they_are(array):
 def test_other_objects_are_refused():
     with pytest.raises(UsageError, match="int"):
         read_picture(3)
+    with pytest.raises(UsageError, match="rb"):
+        read_picture(io.StringIO("text"))
     with pytest.raises(MediaError, match=r"nowhere.png"):
         read_picture("nowhere.png")
 
@@ -323,6 +333,13 @@ def test_a_decompression_bomb_meets_our_limit_before_it_goes_off():
     with pytest.raises(LimitError):
         read_picture(bomb)
     assert np.array_equal(read_picture(RGB, max_pixels=None), RGB)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF"])
+def test_pillows_own_guard_does_not_interfere(format, monkeypatch):
+    data = saved(Image.fromarray(RGB), format)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert read_picture(data).height == 13 and Image.MAX_IMAGE_PIXELS == 10
 
 
 # Writing.
@@ -411,6 +428,13 @@ def test_alpha_comes_back(alpha):
     assert np.array_equal(again, alpha) and again.dtype == np.uint8 and again.flags.writeable
 
 
+def test_alpha_written_today_decodes_for_ever():
+    slope = (np.add.outer(np.arange(6), np.arange(7)) * 20).astype(np.uint8)
+    assert np.array_equal(unpack_alpha(bytes.fromhex("03e00029000b00000005fd7aff0565f662800000"), 7, 6), slope)
+    assert unpack_alpha(bytes.fromhex("0001000800010203040506070800"), 3, 3).ravel().tolist() == list(range(9))
+    assert unpack_alpha(b"\x07", 2, 1).tolist() == [[7, 7]]
+
+
 def test_constant_alpha_takes_a_byte_and_a_soft_edge_no_more_than_png():
     assert pack_alpha(np.full((512, 768), 255, np.uint8)) == b"\xff"
     y, x = np.mgrid[:300, :400]
@@ -419,18 +443,38 @@ def test_constant_alpha_takes_a_byte_and_a_soft_edge_no_more_than_png():
         assert len(pack_alpha(alpha)) <= len(saved(Image.fromarray(alpha), "PNG", optimize=True))
 
 
-@given(st.binary(max_size=60), st.integers(1, 2**31), st.integers(1, 2**31))
-@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.integers(1000, 2**31), st.integers(1000, 2**31))
+@settings(max_examples=100, deadline=None)
 def test_hostile_alpha_is_refused_without_memory(noise, width, height):
-    zeros = zlib.compressobj(9, wbits=-15)
-    bomb = b"\0" + zeros.compress(bytes(100_000)) + zeros.flush()
+    small = pack_alpha(ALPHA)
     tracemalloc.start()
-    for data in (b"", b"\0\0" + noise, b"\3" + noise + b"\0", b"\4" + noise + b"\0", bomb, bomb[:-3], bomb + b"\0"):
+    for data in (b"", b"\0\0" + noise, b"\3" + noise + b"\0", b"\4" + noise + b"\0", small):
         with pytest.raises(BitstreamError):
             unpack_alpha(data, width, height)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1_000_000
+    assert peak < 2_000_000  # of which the dictionary is the half
+
+
+def test_an_alpha_bomb_goes_no_further_than_its_picture():
+    bomb = pack_alpha(np.eye(3000, dtype=np.uint8))
+    tracemalloc.start()
+    with pytest.raises(BitstreamError, match="100×100"):
+        unpack_alpha(bomb, 100, 100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(bomb) < 5_000 and peak < 2_000_000
+
+
+def test_cut_and_damaged_alpha_never_crashes():
+    data = pack_alpha(ALPHA // 64)
+    for at in range(1, len(data)):
+        with pytest.raises(BitstreamError):
+            unpack_alpha(data[:at] if at > 1 else b"", 9, 13)
+        try:
+            unpack_alpha(data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :], 9, 13)
+        except BitstreamError:
+            continue
 
 
 def test_alpha_of_another_size_is_refused():
@@ -451,25 +495,5 @@ def test_padding_repeats_the_edge_and_cropping_undoes_it(height, width, multiple
     assert padded.shape[0] % multiple == padded.shape[1] % multiple == 0
     assert padded.shape[0] < height + multiple and padded.shape[1] < width + multiple
     assert np.array_equal(crop(padded, height, width), array)
-    assert (padded[height:] == padded[height - 1 : height]).all() and (padded[:, width:] == padded[:, width - 1 : width]).all()
-
-
-# Errors.
-
-
-def test_errors_cross_processes():
-    from enfold.errors import FingerprintError, MissingWeightsError
-
-    for error in (BitstreamError("bad", offset=3, end=9, section="section 1"), LimitError("max_pixels", 9, 3),
-                  MissingWeightsError("a", b"abcd"), FingerprintError("a", b"abcd", b"efgh"), UsageError("no")):
-        again = pickle.loads(pickle.dumps(error))
-        assert str(again) == str(error) and vars(again) == vars(error) and type(again) is type(error)
-
-
-def test_exit_codes_are_part_of_the_interface():
-    from enfold import errors
-
-    codes = {"EnfoldError": 1, "UsageError": 2, "BitstreamError": 3, "UnsupportedVersionError": 4,
-             "MissingWeightsError": 5, "FingerprintError": 5, "LimitError": 6, "MediaError": 7}
-    assert {name: getattr(errors, name).exit_code for name in codes} == codes
-    assert issubclass(UsageError, ValueError)
+    assert (padded[height:] == padded[height - 1 : height]).all()
+    assert (padded[:, width:] == padded[:, width - 1 : width]).all()

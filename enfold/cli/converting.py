@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import enfold
 from enfold.cli.failures import Failure, conclude, say
 from enfold.cli.files import PIPE, Job, read, write
-from enfold.cli.info import bits_per_pixel
+from enfold.cli.info import describe
 from enfold.cli.options import print_json
+from enfold.container import is_enf
 from enfold.errors import EnfoldError, MediaError, UsageError
 
 
@@ -29,6 +29,10 @@ class Converted:
     bytes_in: int
     bytes_out: int
     bpp: float | None
+
+    def __str__(self) -> str:
+        rate = "" if self.bpp is None else f", {self.bpp:.3f} bpp"
+        return f"{self.file} → {self.out}: {self.bytes_in:,} → {self.bytes_out:,} bytes{rate}"
 
 
 def convert(jobs: list[Job], work: Callable[[bytes, Job], bytes], *, force: bool, as_json: bool) -> None:
@@ -47,16 +51,50 @@ def convert(jobs: list[Job], work: Callable[[bytes, Job], bytes], *, force: bool
     with _bar(len(jobs), shown=not as_json) as advance:
         for job in jobs:
             try:
-                _refuse_to_lose(job, makers, force)
-                data = read(job.source)
-                made = work(data, job)
-                write(job.target, made)
+                result = _one(job, work, makers, force)
             except UsageError:
                 raise
             except EnfoldError as error:
-                failures.append(Failure.of(job.source, error))
+                failures.append(failure := Failure.of(job.source, error))
+                if as_json:
+                    print_json(failure)
             else:
-                bpp = bits_per_pixel(data) if job.source.suffix == ".enf" else bits_per_pixel(made)
-                done.append(Converted(str(job.source), str(job.target), len(data), len(made), bpp))
-            if as_json:
-                print_json(failures[-1] if len(failures) + len(done) and failures else done[-1])
+                done.append(result)
+                if as_json:
+                    print_json(result)
+            advance()
+    if not as_json and len(jobs) == 1:
+        for result in done:
+            say(str(result))
+    elif not as_json and done:
+        say(f"{len(done)} files: {sum(r.bytes_in for r in done):,} → {sum(r.bytes_out for r in done):,} bytes")
+    conclude(failures, of=len(jobs))
+
+
+def _one(job: Job, work: Callable[[bytes, Job], bytes], makers: dict[Path, Path], force: bool) -> Converted:
+    if job.target != PIPE:
+        rival = makers.setdefault(job.target, job.source)
+        if rival != job.source:
+            raise MediaError(f"{rival} has become {job.target} already: encode one of them under another name")
+        if not force and job.target.exists():
+            raise MediaError(f"{job.target} exists: replace it with --force, or name another OUT")
+    data = read(job.source)
+    made = work(data, job)
+    write(job.target, made)
+    return Converted(str(job.source), str(job.target), len(data), len(made),
+                     describe("", made if is_enf(made) else data).bpp)
+
+
+@contextmanager
+def _bar(count: int, *, shown: bool) -> Iterator[Callable[[], object]]:
+    """A progress bar on stderr, as a function that moves it by one file."""
+    if not shown or count < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
+        task = progress.add_task("", total=count)
+        yield lambda: progress.advance(task)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from enfold.container import Limits
 
 Source = Annotated[str, typer.Argument(metavar="IN", help="A file, a folder, or - for a pipe.", show_default=False)]
-Target = Annotated[str | None, typer.Argument(metavar="[OUT]", help="A file, a folder, or -. [default: beside IN]",
+Target = Annotated[str | None, typer.Argument(metavar="OUT", help="A file, a folder, or -. [default: beside IN]",
                                               show_default=False)]
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, folders of .enf files, or -.",
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders of .enf files, or -.",
                                             show_default=False)]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object a line to stdout.")]

@@ -71,7 +71,9 @@ class Analysis(nn.Module):
         self.compand = Compand(config.latents)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.compand(self.linear(self.packets.analysis(pixels - 128.0)))
+        coefficients = self.packets.analysis(pixels - 128.0).permute(0, 2, 3, 1)    # blocks outside, bands inside
+        latents = nn.functional.linear(coefficients, self.linear.weight.flatten(1))
+        return self.compand(latents.permute(0, 3, 1, 2))
 
 
 class Residual(nn.Module):

@@ -3,12 +3,14 @@
 What is read here is all that a learner needs: integers, and the same in grey levels of the
 companded, linearly encoded wavelet packets. `codecs/walloc.py` holds the transforms.
 
-A large grid is cut into strips of whole rows, about 65,536 blocks each, every strip a section of
-its own: strips are coded in parallel and bound the memory. The cut follows from the size alone.
+A large grid is cut into strips of whole rows, about 32,768 blocks each (two megapixels), every
+strip a section of its own: strips are coded in parallel and bound the memory. The cut follows from
+the size alone.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +28,8 @@ from enfold.geometry import ImageGeometry
 
 BLOCK = 8
 COMPAND_WIDTH = 64.0        # grey levels up to which the compand is nearly the identity
-STRIP_BLOCKS = 1 << 16
+STRIP_BLOCKS = 1 << 15
+MOST_WORKERS = 8             # a strip takes up to 150 MB while it is coded
 
 
 @dataclass(frozen=True)
@@ -126,5 +129,5 @@ def strips(height: int, width: int) -> list[slice]:
 def _each(function: Any, items: list[Any]) -> list[Any]:
     if len(items) == 1:
         return [function(items[0])]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))

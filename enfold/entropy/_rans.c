@@ -7,30 +7,25 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define UNROLL _Pragma("GCC unroll 32")
 #define HIGH(a, b) ((uint64_t)(((unsigned __int128)(a) * (b)) >> 64))
 #elif defined(_MSC_VER) && defined(_M_X64)
 #include <intrin.h>
 #define INLINE static __forceinline
 #define UNLIKELY(x) (x)
+#define UNROLL
 #define HIGH(a, b) __umulh(a, b)
 #else
 #error "no 64-bit multiplication known here: enfold will use its Python loops"
 #endif
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "written for little-endian machines: enfold will use its Python loops"
-#endif
-
-/* One body, compiled also for processors with BMI2 and chosen at load time. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__gnu_linux__) \
-    && !defined(__SANITIZE_ADDRESS__)
-#define CLONES __attribute__((target_clones("default", "arch=haswell")))
-#else
-#define CLONES
 #endif
 
 #define FLOOR ((uint64_t)1 << 24)
@@ -46,9 +41,9 @@ typedef struct { uint64_t reciprocal; uint32_t bias; uint16_t count, rest; } Rec
 
 /* Writes each value's cell, adds up costs, and lists the overshoots in memory that the caller
  * frees. Returns how many they are, or an error. */
-CLONES static int64_t locate(const Span *spans, uint32_t tables, const uint64_t *costs,
-                             const int32_t *index, const int32_t *values, int64_t n,
-                             uint32_t *cells, uint64_t *units, uint64_t **overshoot)
+static int64_t locate(const Span *spans, uint32_t tables, const uint64_t *costs,
+                      const int32_t *index, const int32_t *values, int64_t n,
+                      uint32_t *cells, uint64_t *units, uint64_t **overshoot)
 {
     uint64_t total = 0;
     int64_t escapes = 0, room = 0;
@@ -126,15 +121,12 @@ INLINE void encode_n(Writer *writer, const uint32_t *cells, int64_t n, uint64_t 
     for (; j % N; j--) put(&w, &state[(j - 1) % N], cells[j - 1]);
     for (int k = 0; k < N; k++) x[k] = state[k];
     for (; j > 0; j -= N)
-#if defined(__GNUC__)
-#pragma GCC unroll 32
-#endif
-        for (int k = N - 1; k >= 0; k--) put(&w, &x[k], cells[j - N + k]);
+        UNROLL for (int k = N - 1; k >= 0; k--) put(&w, &x[k], cells[j - N + k]);
     for (int k = 0; k < N; k++) state[k] = x[k];
     *writer = w;
 }
 
-CLONES static void encode_all(Writer *w, const uint32_t *cells, int64_t n, uint64_t *state, int N)
+static void encode_all(Writer *w, const uint32_t *cells, int64_t n, uint64_t *state, int N)
 {
     switch (N) {
     case 1: encode_n(w, cells, n, state, 1); break;
@@ -152,32 +144,34 @@ typedef struct {
     const Span *spans;
     const uint16_t *slots;
     const Share *shares;
-    const uint8_t *at, *end;
+    const uint8_t *end;
     uint32_t tables;
     int precision, may_end;         /* may_end: a lone state may run below its floor */
-} Reader;
+} Source;
 
-INLINE int refill(Reader *r, uint64_t *x)
+typedef struct { uint64_t x; const uint8_t *at; } Place;        /* a state and where words are */
+
+INLINE int refill(const Source *s, Place *p)
 {
-    if (*x < FLOOR) {
-        if (r->end - r->at < 2) return r->may_end ? 0 : EXHAUSTED;
+    if (p->x < FLOOR) {
+        if (s->end - p->at < 2) return s->may_end ? 0 : EXHAUSTED;
         uint16_t word;
-        memcpy(&word, r->at, 2);
-        r->at += 2;
-        *x = *x << 16 | word;
+        memcpy(&word, p->at, 2);
+        p->at += 2;
+        p->x = p->x << 16 | word;
     }
     return 0;
 }
 
 /* Reads an overshoot and turns it into a value. */
-static int64_t get_escaped(Reader *r, uint64_t *x, Span span, int32_t *value)
+static int get_escaped(const Source *s, Place *p, Span span, int32_t *value)
 {
     uint64_t v = 0, byte = 128;
     for (int k = 0; byte & 128; k++) {
         if (k == 5) return BAD_OVERSHOOT;
-        byte = *x & 255;
-        *x >>= 8;
-        if (refill(r, x)) return EXHAUSTED;
+        byte = p->x & 255;
+        p->x >>= 8;
+        if (refill(s, p)) return EXHAUSTED;
         v |= (byte & 127) << (7 * k);
     }
     const int64_t far = (int64_t)(v >> 1);
@@ -187,64 +181,69 @@ static int64_t get_escaped(Reader *r, uint64_t *x, Span span, int32_t *value)
     return 0;
 }
 
-/* One symbol. `ample`: enough words are left that none need be counted. */
-INLINE int64_t get(Reader *r, uint64_t *state, uint32_t table, int32_t *value, const int ample)
+/* One symbol. `ample`: so many words are left that none need be counted. */
+INLINE int get(const Source *s, Place *place, uint32_t table, int32_t *value, const int ample)
 {
-    if (UNLIKELY(table >= r->tables)) return BAD_INDEX;
-    uint64_t x = *state;
-    const Span span = r->spans[table];
-    const uint32_t slot = (uint32_t)x & ((1u << r->precision) - 1);
-    const uint32_t symbol = r->slots[((size_t)table << r->precision) | slot];
-    const Share share = r->shares[span.first + symbol];
-    x = share.count * (x >> r->precision) + slot - share.start;
+    if (UNLIKELY(table >= s->tables)) return BAD_INDEX;
+    Place p = *place;
+    const Span span = s->spans[table];
+    const uint32_t slot = (uint32_t)p.x & ((1u << s->precision) - 1);
+    const uint32_t symbol = s->slots[(size_t)table << s->precision | slot];
+    const Share share = s->shares[span.first + symbol];
+    p.x = share.count * (p.x >> s->precision) + slot - share.start;
     *value = (int32_t)((uint32_t)span.low + symbol);
-    if (ample) {
+    if (ample) {                    /* no branch: whether a word enters is anyone's guess */
         uint16_t word;
-        memcpy(&word, r->at, 2);
-        const unsigned spent = x < FLOOR;
-        const uint64_t fuller = x << 16 | word;
-        x = spent ? fuller : x;
-        r->at += 2 * spent;
-    } else if (refill(r, &x)) return EXHAUSTED;
-    *state = x;
-    if (UNLIKELY(symbol == span.size)) return get_escaped(r, state, span, value);
+        memcpy(&word, p.at, 2);
+        const uint64_t spent = p.x < FLOOR;
+        p.x = p.x << (16 * spent) | (word & (0 - spent));
+        p.at += 2 * spent;
+    } else if (refill(s, &p)) return EXHAUSTED;
+    if (UNLIKELY(symbol == span.size)) {
+        Place cold = p;             /* its own, that p may live in registers */
+        const int failed = get_escaped(s, &cold, span, value);
+        if (failed) return failed;
+        p = cold;
+    }
+    *place = p;
     return 0;
 }
 
-INLINE int64_t decode_n(Reader *reader, const int32_t *index, int64_t n, int32_t *values,
-                        uint64_t *state, const int N)
+INLINE int64_t decode_n(const Source *source, const uint8_t **from, const int32_t *index, int64_t n,
+                        int32_t *values, uint64_t *state, const int N)
 {
-    Reader r = *reader;
+    const Source s = *source;
+    const uint8_t *at = *from;
     uint64_t x[32];
-    int64_t j = 0, failed = 0;
+    int64_t j = 0;
+    int failed;
     for (int k = 0; k < N; k++) x[k] = state[k];
-    for (; j + N <= n && r.end - r.at >= 2 * MOST_WORDS * N; j += N)
-#if defined(__GNUC__)
-#pragma GCC unroll 32
-#endif
-        for (int k = 0; k < N; k++) {
-            failed = get(&r, &x[k], (uint32_t)index[j + k], &values[j + k], 1);
-            if (UNLIKELY(failed)) return failed;
+    for (; j + N <= n && s.end - at >= 2 * MOST_WORDS * N; j += N)
+        UNROLL for (int k = 0; k < N; k++) {
+            Place p = {x[k], at};
+            if ((failed = get(&s, &p, (uint32_t)index[j + k], &values[j + k], 1))) return failed;
+            x[k] = p.x, at = p.at;
         }
     for (int k = 0; k < N; k++) state[k] = x[k];
     for (; j < n; j++) {
-        failed = get(&r, &state[j % N], (uint32_t)index[j], &values[j], 0);
-        if (failed) return failed;
+        Place p = {state[j % N], at};
+        if ((failed = get(&s, &p, (uint32_t)index[j], &values[j], 0))) return failed;
+        state[j % N] = p.x, at = p.at;
     }
-    *reader = r;
+    *from = at;
     return 0;
 }
 
-CLONES static int64_t decode_all(Reader *r, const int32_t *index, int64_t n, int32_t *values,
-                                 uint64_t *state, int N)
+static int64_t decode_all(const Source *s, const uint8_t **at, const int32_t *index, int64_t n,
+                          int32_t *values, uint64_t *state, int N)
 {
     switch (N) {
-    case 1: return decode_n(r, index, n, values, state, 1);
-    case 2: return decode_n(r, index, n, values, state, 2);
-    case 4: return decode_n(r, index, n, values, state, 4);
-    case 8: return decode_n(r, index, n, values, state, 8);
-    case 16: return decode_n(r, index, n, values, state, 16);
-    default: return decode_n(r, index, n, values, state, 32);
+    case 1: return decode_n(s, at, index, n, values, state, 1);
+    case 2: return decode_n(s, at, index, n, values, state, 2);
+    case 4: return decode_n(s, at, index, n, values, state, 4);
+    case 8: return decode_n(s, at, index, n, values, state, 8);
+    case 16: return decode_n(s, at, index, n, values, state, 16);
+    default: return decode_n(s, at, index, n, values, state, 32);
     }
 }
 
@@ -300,10 +299,12 @@ static PyObject *py_encode(PyObject *self, PyObject *args)
     const int64_t n = b[1].len / 4, known = b[0].len / sizeof(Reciprocal);
     const uint32_t *cells = b[1].buf;
     int64_t escapes = 0, bad = !N || precision < 8 || precision > 16;
+    Py_BEGIN_ALLOW_THREADS
     for (int64_t j = 0; j < n; j++) {
         escapes += cells[j] >> 31;
         bad |= (cells[j] & ~ESCAPE) >= known;
     }
+    Py_END_ALLOW_THREADS
     if (bad || escapes != b[2].len / 8) return refuse(b, 4);
     const size_t room = 2 * (n + (MOST_WORDS - 1) * escapes + 1);
     uint8_t *words = malloc(room);
@@ -335,14 +336,14 @@ static PyObject *py_decode(PyObject *self, PyObject *args)
         || offset > b[5].len || b[1].len != (Py_ssize_t)(tables << (precision + 1)))
         return refuse(b, 7);
     const uint8_t *data = b[5].buf;
-    Reader r = {b[0].buf, b[1].buf, b[2].buf, data + offset, data + b[5].len, (uint32_t)tables,
-                precision, N == 1};
+    const uint8_t *at = data + offset;
+    const Source s = {b[0].buf, b[1].buf, b[2].buf, data + b[5].len, (uint32_t)tables, precision, N == 1};
     int64_t result;
     Py_BEGIN_ALLOW_THREADS
-    result = decode_all(&r, b[3].buf, b[3].len / 4, b[4].buf, b[6].buf, N);
+    result = decode_all(&s, &at, b[3].buf, b[3].len / 4, b[4].buf, b[6].buf, N);
     Py_END_ALLOW_THREADS
     release(b, 7);
-    return PyLong_FromLongLong(result ? result : r.at - data);
+    return PyLong_FromLongLong(result ? result : at - data);
 }
 
 static PyMethodDef methods[] = {
@@ -351,6 +352,12 @@ static PyMethodDef methods[] = {
     {"decode", py_decode, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_rans", NULL, 0, methods, NULL, NULL, NULL, NULL};
+static PyModuleDef_Slot slots[] = {
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_rans", NULL, 0, methods, slots, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__rans(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__rans(void) { return PyModuleDef_Init(&module); }

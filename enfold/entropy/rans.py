@@ -107,19 +107,21 @@ class RansDecoder:
         head = data[0] if data else 0
         count, size = 1 << (head & 7), head >> 3
         if count > MOST_STATES or size > (STATE_BYTES if count == 1 else 0) or data[:1] == b"\0":
-            raise BitstreamError(f"an rANS stream cannot begin with byte {head:#04x}", offset=0)
-        self._end = 1 if count == 1 else FLOOR
+            raise BitstreamError(f"an rANS stream cannot begin with byte {head:#04x}")
         size = size if count == 1 else STATE_BYTES
         self._offset = 1 + count * size if data else 0
         if len(data) < self._offset:
-            raise BitstreamError(f"{len(data)} bytes of an rANS stream whose states alone take "
-                                 f"{self._offset}: it was cut short", offset=len(data))
+            raise BitstreamError(f"an rANS stream of {len(data)} bytes whose states alone take "
+                                 f"{self._offset}: it was cut short")
         states = [int.from_bytes(data[1 + k * size:1 + (k + 1) * size], "little") for k in range(count)]
         if count == 1:
-            states[0] = (states[0] + 1) % (1 << 8 * STATE_BYTES)
+            if size and not data[size]:
+                raise BitstreamError(f"an rANS state of {size} bytes that {size - 1} would have held")
+            states[0] += 1
         elif min(states) < FLOOR:
-            raise BitstreamError(f"an rANS state of {min(states)}, less than 2^24", offset=1)
+            raise BitstreamError(f"an rANS state of {min(states)}, where at least 2^24 is due")
         self._states = np.array(states, np.uint64)
+        self._end = FLOOR if count > 1 else 1
 
     def decode(self, tables: Tables, index: np.ndarray) -> np.ndarray:
         """int32 values of the shape of `index`."""
@@ -128,11 +130,10 @@ class RansDecoder:
         offset = kernels.decode(tables.spans, tables.slots, tables.shares, tables.precision, index,
                                 values, self._data, self._offset, self._states)
         if offset == _EXHAUSTED:
-            raise BitstreamError("an rANS stream ended before its symbols did: it was cut short or "
-                                 "damaged", offset=len(self._data))
+            raise BitstreamError(f"an rANS stream of {len(self._data)} bytes that ended before its "
+                                 "symbols did: it was cut short or damaged")
         if offset == _BAD_OVERSHOOT:
-            raise BitstreamError("an escaped value beyond 32 bits: the stream is damaged",
-                                 offset=self._offset)
+            raise BitstreamError("an escaped value beyond 32 bits in an rANS stream: it is damaged")
         if offset == _BAD_INDEX:
             raise _index_error(tables, index)
         self._offset = offset
@@ -142,11 +143,11 @@ class RansDecoder:
         """Checks that the stream was read to its end, and that it is the end of one."""
         left = len(self._data) - self._offset
         if left:
-            raise BitstreamError(f"{left} bytes left over after the last symbol of an rANS stream",
-                                 offset=self._offset)
+            raise BitstreamError(f"{left} bytes of {len(self._data)} left over after the last symbol of an "
+                                 "rANS stream: it is damaged, or was written for other symbols")
         if (self._states != self._end).any():
             raise BitstreamError("an rANS stream whose states do not end where they began: it is "
-                                 "damaged, or was written for other tables", offset=self._offset)
+                                 "damaged, or was written for other symbols")
 
 
 def _state_count(cost_bytes: float) -> int:

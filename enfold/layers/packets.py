@@ -155,8 +155,14 @@ class WaveletPackets(nn.Module):
         return _banded(self.levels, inverse).rows(x)
 
     def analysis(self, x: Tensor) -> Tensor:
-        """Samples (B, C, H, W) → coefficients (B, C·4^levels, h, w)."""
-        return nn.functional.pixel_unshuffle(self._apply_axes(x, inverse=False), self.block)
+        """Samples (B, C, H, W) → coefficients (B, C·4^levels, h, w), channels last in memory."""
+        batch, colours, height, width = x.shape
+        block = self.block
+        split = self._apply_axes(x, inverse=False).view(
+            batch, colours, height // block, block, width // block, block)
+        blocks = split.permute(0, 2, 4, 1, 3, 5).reshape(
+            batch, height // block, width // block, colours * block * block)
+        return blocks.permute(0, 3, 1, 2)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
         """Coefficients (B, C·4^levels, h, w) → samples (B, C, H, W)."""

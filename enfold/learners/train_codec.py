@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +263,3 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer,
                 if value.dim() == 4 else value for key, value in moments.items()}
     return part("average.")
 
-
-def with_steps(recipe: Recipe, steps: int) -> Recipe:
-    return replace(recipe, steps=steps)

@@ -32,7 +32,7 @@ def weights():
                    for name, shape in weight_shapes(CHANNELS, GROUPS).items()})
 
 
-FLOOR = np.full((CHANNELS, 1), 0.5, np.float32)
+FLOOR = np.array([8, 4, 2, 1, 0.5, 0.25], np.float32)[:, None]
 
 
 def latent(height, width, seed=0):

@@ -1,0 +1,80 @@
+"""A file gives the same symbols in every process, with any threads, kernels and batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from enfold.entropy.coders import Encoder
+from enfold.entropy.interlaced import code_grid
+from enfold.testing import VARIATIONS, sample, symbols_hash, symbols_in_process
+
+
+@pytest.fixture(scope="module")
+def written(codec, tmp_path_factory):
+    """Files of several sizes and qualities, and the symbols that their encoder saw."""
+    folder = tmp_path_factory.mktemp("exact")
+    paths, hashes = [], []
+    for number, (height, width, quality) in enumerate([(1, 1, 50), (57, 101, 10), (256, 384, 75), (130, 70, 100)]):
+        picture = sample(height, width, seed=number)
+        path = folder / f"{number}.enf"
+        path.write_bytes(codec.encode(picture, quality=quality))
+        paths.append(path)
+        hashes.append(symbols_hash(codec.latents(picture, quality=quality).symbols))
+    return paths, hashes
+
+
+@pytest.mark.parametrize("variation", VARIATIONS)
+def test_symbols_are_the_same_in_another_process_under(written, variation):
+    paths, hashes = written
+    assert symbols_in_process(paths, variation) == hashes
+
+
+def test_latents_are_read_without_torch(written):
+    import subprocess
+    import sys
+
+    program = ("import sys, enfold; enfold.latents(open(sys.argv[1], 'rb').read()); "
+               "sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", program, str(written[0][2])], check=False).returncode == 0
+
+
+def test_sixteen_in_a_batch_read_the_tables_that_one_reads(codec):
+    """The contexts of a batch of 16 select, sample by sample, the tables of a batch of one."""
+    half = getattr(codec, "latent_codec", None)
+    if half is None or not hasattr(half, "context"):
+        pytest.skip(f"{codec.name} has no grid prior")
+    batch = np.stack([codec.latents(sample(64, 96, seed=s), quality=80).symbols for s in range(16)])
+
+    class Watched(Encoder):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def code(self, density, context, values=None):
+            self.seen.append(density.locate(context))
+            return super().code(density, context, values)
+
+    def contexts(latent):
+        coder = Watched()
+        code_grid(coder, half.density, half.context, half.floor[79][:, None], half.config.groups, latent.shape, latent)
+        return coder.seen
+
+    together = contexts(batch)
+    for number, latent in enumerate(batch):
+        for (index, offset), (all_index, all_offset) in zip(contexts(latent), together, strict=True):
+            np.testing.assert_array_equal(index, all_index[number])
+            np.testing.assert_array_equal(offset, all_offset[number])
+
+
+def test_bytes_do_not_depend_on_torch_threads(codec):
+    picture, threads = sample(200, 333), torch.get_num_threads()
+    try:
+        files = set()
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            files.add(codec.encode(picture))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(files) == 1

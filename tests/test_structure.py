@@ -1,0 +1,92 @@
+"""Who may import whom, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "enfold"
+
+# room → the rooms it may import from; a room is a module or a folder of enfold/
+MAY_IMPORT = {
+    "errors": set(),
+    "geometry": {"errors"},
+    "container": {"errors", "geometry"},
+    "media": {"errors"},
+    "registry": {"errors"},
+    "entropy": {"errors"},
+    "layers": set(),
+    "codec": {"errors", "geometry", "container", "media", "entropy"},
+    "codecs": {"errors", "geometry", "container", "media", "registry", "codec", "entropy", "layers"},
+    "pretrained": {"errors", "registry", "codec", "media"},
+    "learners": {"errors", "codec", "pretrained", "registry"},
+    "testing": {"errors", "container", "codec", "media"},
+    "bench": {"errors", "media", "container", "registry"},
+    "cli": None,            # the public face and what hangs on it
+    "__init__": None,
+    "__main__": {"cli"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Rooms of ours that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module != "enfold" else [f"enfold.{a.name}" for a in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("enfold.")}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_keep_their_direction(path):
+    allowed = MAY_IMPORT[room(path)]
+    if allowed is not None:
+        assert imports(path) <= allowed | {room(path)}
+
+
+def test_codec_families_do_not_import_each_other():
+    for path in (ROOT / "codecs").glob("*.py"):
+        family = path.stem.split("_")[0]
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("enfold.codecs."):
+                assert node.module.split(".")[2].split("_")[0] == family, path.name
+
+
+def test_learners_name_no_codec_family():
+    families = {path.stem.split("_")[0] for path in (ROOT / "codecs").glob("*.py")} - {""}
+    for path in (ROOT / "learners").glob("*.py"):
+        code = ast.parse(path.read_text("utf-8"))
+        names = {n.module or "" for n in ast.walk(code) if isinstance(n, ast.ImportFrom)}
+        assert not any(family in name for family in families for name in names), path.name
+
+
+@pytest.mark.parametrize("module", ["enfold", "enfold.container", "enfold.registry", "enfold.pretrained", "enfold.codec",
+                                    "enfold.entropy.coders", "enfold.codecs.walloc_latents"])
+def test_importing_needs_no_torch(module):
+    program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_face_imports_nothing_heavy():
+    program = "import sys, enfold; sys.exit(bool({'torch', 'numpy', 'PIL', 'typer', 'rich'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_files_stay_readable():
+    """Above 400 lines a file is split by concept."""
+    assert {p.name: n for p in FILES if (n := len(p.read_text("utf-8").splitlines())) > 400} == {}
