@@ -9,7 +9,7 @@
 
 One CRC32C runs over the whole file, its own stored values left out. Its low 16 bits follow the
 header, all 32 follow each section: so each section's checksum also covers everything before it,
-and sections cannot be swapped, dropped or moved between files.  `docs/format.md` is the whole
+and sections cannot be swapped, dropped or moved between files. `docs/format.md` is the whole
 format, byte by byte.
 
 Guarantees:
@@ -92,10 +92,10 @@ class Limits:
 class Header:
     """Who wrote the file, and from what.
 
-    codec:        name, of a-z 0-9 . - (never a position in a list).
-    fingerprint:  4 bytes that tell the codec's weights apart; zeros if it has none.
-    geometry:     of the original.
-    parameters:   the codec's own, as short as it can make them.
+    codec: name, of a-z 0-9 . - (never a position in a list).
+    fingerprint: 4 bytes that tell the codec's weights apart; zeros if it has none.
+    geometry: of the original.
+    parameters: the codec's own, as short as it can make them.
     """
 
     codec: str

@@ -10,7 +10,7 @@
     └── MediaError            7   a picture, sound or film that cannot be read or written
 
 Guarantees: whatever a file holds, reading it ends in a result or in one of these; every
-message says what was wrong, the value met, and what to do.  `exit_code` is what the
+message says what was wrong, the value met, and what to do. `exit_code` is what the
 command line returns for the class; the numbers are part of the interface.
 """
 
@@ -32,10 +32,10 @@ class UsageError(EnfoldError, ValueError):
 class BitstreamError(EnfoldError):
     """The bytes are not what an encoder wrote.
 
-    what:     the sentence that says what was found.
-    offset:   the byte, from the start of the file, where it was found; None if unknown.
-    end:      the last byte concerned, where it is a range; else None.
-    section:  the part of the file, for instance `"section 2 (symbols)"`; None if unknown.
+    what: the sentence that says what was found.
+    offset: the byte, from the start of the file, where it was found; None if unknown.
+    end: the last byte concerned, where it is a range; else None.
+    section: the part of the file, for instance `"section 2 (symbols)"`; None if unknown.
     """
 
     exit_code = 3
@@ -60,8 +60,8 @@ class UnsupportedVersionError(BitstreamError):
 class MissingWeightsError(EnfoldError):
     """The weights that a file was written with are not installed.
 
-    model:        the codec's name, as in the file.
-    fingerprint:  the four bytes that tell its weights apart; None if any would do.
+    model: the codec's name, as in the file.
+    fingerprint: the four bytes that tell its weights apart; None if any would do.
     """
 
     exit_code = 5
@@ -97,10 +97,10 @@ class FingerprintError(MissingWeightsError):
 class LimitError(EnfoldError):
     """An intact input asks for more than the caller allows.
 
-    limit:      the name of the limit met, for instance `"max_pixels"`.
-    value:      what the input asks for.
-    allowed:    what the limit is.
-    parameter:  what to pass to raise it, for instance `"Limits(max_pixels=...)"`.
+    limit: the name of the limit met, for instance `"max_pixels"`.
+    value: what the input asks for.
+    allowed: what the limit is.
+    parameter: what to pass to raise it, for instance `"Limits(max_pixels=...)"`.
     """
 
     exit_code = 6

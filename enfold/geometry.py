@@ -1,6 +1,6 @@
 """What the original was, so that decoding returns it as it went in.
 
-One frozen dataclass per medium.  `shape` is the shape of its array, `pixels` what one picture or one
+One frozen dataclass per medium. `shape` is the shape of its array, `pixels` what one picture or one
 frame has. A value that cannot be raises `UsageError` when the geometry is made, so every geometry
 that exists can be written to a file.
 """

@@ -47,10 +47,10 @@ _guard = threading.Lock()
 class Picture:
     """A still picture; NumPy takes it as an array.
 
-    pixels:       uint8, (height, width) grey or (height, width, 3) RGB.
-    alpha:        uint8, (height, width), or None.
-    icc_profile:  the colour profile, or None (then sRGB is meant).
-    exif:         the EXIF block (a TIFF structure), or None.
+    pixels: uint8, (height, width) grey or (height, width, 3) RGB.
+    alpha: uint8, (height, width), or None.
+    icc_profile: the colour profile, or None (then sRGB is meant).
+    exif: the EXIF block (a TIFF structure), or None.
     """
 
     pixels: np.ndarray

@@ -6,7 +6,7 @@ out for each channel and averaged, with the borders and odd sizes treated as in 
 `pytorch-msssim`, so that its figures can be set beside published ones.
 
 Guarantees: symmetric in the two pictures; 1 (and infinite PSNR) for equal pictures; float64
-throughout, so the figures do not depend on thread counts in any digit that one would print.
+throughout.
 
 Source: Wang, Simoncelli & Bovik 2003, "Multiscale structural similarity for image quality
 assessment".
@@ -17,16 +17,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from numpy.lib.stride_tricks import sliding_window_view
 
 from enfold.errors import UsageError
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)      # of the scales, the full one first
 WINDOW, SIGMA = 11, 1.5
-_BELL = [math.exp(-0.5 * ((at - WINDOW // 2) / SIGMA) ** 2) for at in range(WINDOW)]
-GAUSSIAN = [height / sum(_BELL) for height in _BELL]
+_BELL = np.exp(-0.5 * ((np.arange(WINDOW) - WINDOW // 2) / SIGMA) ** 2)
+GAUSSIAN = _BELL / _BELL.sum()
 LEAST_SIDE = (WINDOW - 1 << len(WEIGHTS) - 1) + 1       # the window must fit into the smallest scale
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
@@ -44,35 +42,34 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     if min(a.shape[:2]) < LEAST_SIDE:
         raise UsageError(f"the picture has {a.shape[1]}×{a.shape[0]} pixels; MS-SSIM needs {LEAST_SIDE} or more "
                          "each way, for five scales: use psnr_db for smaller ones")
-    x, y = (torch.from_numpy(picture.transpose(2, 0, 1)[:, None].astype(np.float64)) for picture in (a, b))
-    product = torch.ones(3, dtype=torch.float64)
+    x, y = (picture.transpose(2, 0, 1).astype(np.float64) for picture in (a, b))
+    product = np.ones(3)
     for scale, weight in enumerate(WEIGHTS):
         luminance, contrast = _similarity(x, y)
         if scale == len(WEIGHTS) - 1:
-            contrast = contrast * luminance
-        product *= contrast.mean((1, 2, 3)).relu() ** weight
-        odd = [side % 2 for side in x.shape[2:]]
-        x, y = (avg_pool2d(picture, 2, padding=odd) for picture in (x, y))
-    return product.mean().item()
+            contrast *= luminance
+        product *= contrast.mean((1, 2)).clip(0) ** weight
+        x, y = _halved(x), _halved(y)
+    return float(product.mean())
 
 
-def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM's two factors at each place where the whole window fits: luminance, and contrast with structure."""
+def _similarity(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """SSIM's two factors wherever the whole window fits: luminance, and contrast with structure."""
     mean_x, mean_y, xx, yy, xy = (_blurred(moment) for moment in (x, y, x * x, y * y, x * y))
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     contrast = (2 * (xy - mean_x * mean_y) + C2) / (xx - mean_x**2 + yy - mean_y**2 + C2)
     return luminance, contrast
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """The Gaussian window's mean wherever it fits: shifted copies add up faster than a convolution in float64."""
-    for side in (2, 3):
-        fits = x.shape[side] - WINDOW + 1
-        total = torch.zeros_like(x.narrow(side, 0, fits))
-        for shift, weight in enumerate(GAUSSIAN):
-            total.add_(x.narrow(side, shift, fits), alpha=weight)
-        x = total
-    return x
+def _blurred(x: np.ndarray) -> np.ndarray:
+    """(C, H, W) → (C, H - 10, W - 10): the Gaussian window, down and then across."""
+    return sliding_window_view(sliding_window_view(x, WINDOW, 1) @ GAUSSIAN, WINDOW, 2) @ GAUSSIAN
+
+
+def _halved(x: np.ndarray) -> np.ndarray:
+    """Means of 2×2; an odd side gets a row of zeros before the first."""
+    x = np.pad(x, [(0, 0), *((side % 2, 0) for side in x.shape[1:])])
+    return (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
 
 
 def _check(a: np.ndarray, b: np.ndarray) -> None:

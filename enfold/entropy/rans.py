@@ -20,9 +20,10 @@ rounding of the state to bytes, large ones 3 to 5 bytes a state. N is the larges
 this below 8 bytes + 0.05 % of what the tables say; 40 bits of state keep the rest of the loss
 below 0.05 % too, at up to 15 bits of precision.
 
-Guarantees: C and Python write and read the same bytes; a stream that was not written for the
-tables and indices it is read with raises BitstreamError or gives wrong values, sooner or later
-the former, and nothing else happens; arrays of one call must not change while it runs.
+Guarantees: C and Python write and read the same bytes. Any bytes may be read, with any tables:
+what comes out are values or a BitstreamError. Which of the two damage leads to is not promised:
+large streams nearly always end in the error, small ones have no bit to spare for it and leave
+it to the container's checksum. Arrays must not be changed while a call runs on them.
 
 Source: Duda 2013 (rANS); Giesen 2014 (interleaving, exact reciprocals).
 """
