@@ -150,7 +150,7 @@ class PictureCodec(Codec):
     def _analysed(self, picture: Picture, quality: int | None) -> Latent:
         quality = self.default_quality if quality is None else quality
         if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
-            raise UsageError(f"quality is {quality!r}; it is a whole number from 1 (smallest file) to 100 (best picture)")
+            raise UsageError(f"quality is {quality!r}; it is a whole number from 1, smallest, to 100, best")
         rgb = picture.pixels
         if rgb.ndim == 2:
             rgb = np.repeat(rgb[..., None], 3, -1)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,6 +67,7 @@ def check_round_trip_keeps_size_mode_and_alpha(codec: PictureCodec) -> None:
             assert np.asarray(decoded).shape == picture.shape, (height, width, mode, np.asarray(decoded).shape)
             assert decoded.mode == mode, (mode, decoded.mode)
             if mode.endswith("A"):
+                assert decoded.alpha is not None
                 assert np.array_equal(decoded.alpha, picture[..., -1]), (height, width, mode, "alpha")
 
 
@@ -113,7 +115,8 @@ def check_estimated_bits_are_the_bytes_written(codec: PictureCodec) -> None:
 
 
 def check_bad_quality_is_refused_in_words(codec: PictureCodec) -> None:
-    for quality in (0, 101, 50.5, "high", True):
+    wrong: tuple[Any, ...] = (0, 101, 50.5, "high", True)
+    for quality in wrong:
         try:
             codec.encode(sample(8, 8), quality=quality)
         except UsageError as error:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from enfold.codec import Latent, PictureCodec
-from enfold.codecs.walloc_latents import BLOCK, COMPAND_WIDTH, CONFIGS, WallocConfig, WallocLatents, blocks, strips
+from enfold.codecs.walloc_latents import BLOCK, COMPAND_WIDTH, WallocConfig, WallocLatents, blocks, strips
 from enfold.container import Container, Limits
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import code_grid
@@ -96,6 +96,7 @@ class Synthesis(nn.Module):
     """
 
     OUTPUT_SCALE = 32.0
+    spread: Tensor                                      # (C, 1, 1) of each latent: what the network sees is O(1)
 
     def __init__(self, config: WallocConfig) -> None:
         super().__init__()
@@ -105,8 +106,8 @@ class Synthesis(nn.Module):
         self.head = nn.Conv2d(config.latents + 1, config.width, 3, padding=1)
         self.body = nn.Sequential(*(Residual(config.width) for _ in range(config.blocks)))
         self.tail = nn.Conv2d(config.width, BANDS, 1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        for start in self.tail.parameters():            # before training, the linear skip alone decodes
+            nn.init.zeros_(start)
 
     def forward(self, latents: Tensor, position: Tensor) -> Tensor:
         plane = (2 * position - 1).view(-1, 1, 1, 1).expand(-1, 1, *latents.shape[-2:])
@@ -193,7 +194,7 @@ class Walloc(nn.Module, PictureCodec):
                 tile = tile[:, (y - top) * BLOCK:(bottom - top) * BLOCK, (x - left) * BLOCK:(right - left) * BLOCK]
                 out[y * BLOCK:bottom * BLOCK, x * BLOCK:right * BLOCK] = \
                     tile.permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()
-        return crop(out, latent.geometry.height, latent.geometry.width)
+        return crop(out, *latent.geometry.shape[:2])
 
 
 def _position(quality: int) -> Tensor:

@@ -80,7 +80,7 @@ class WallocLatents(LatentCodec):
         symbols = np.empty((self.config.latents, height, width), np.int16)
         rows = strips(height, width)
         if len(streams) != len(rows):
-            raise BitstreamError(f"a picture of {width}×{height} blocks has {len(rows)} strips, the file {len(streams)}")
+            raise BitstreamError(f"{width}×{height} blocks are {len(rows)} strips, the file has {len(streams)}")
 
         def one(part: tuple[slice, bytes]) -> None:
             coder = Decoder(part[1])

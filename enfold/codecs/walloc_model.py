@@ -7,7 +7,6 @@ a `Meter`; distortion's weight follows the step as theory has it for a uniform q
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from enfold.codecs.walloc_latents import CONFIGS
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import code_grid, freeze, weight_shapes
 from enfold.entropy.meter import Meter, round_through
+from enfold.layers.trainable import Loss, Trainable
 
 ANCHORS = 6
 FLOOR_BITS = 6              # scales' floors are multiples of 2^-6
@@ -57,17 +57,8 @@ class PriorWeights(nn.Module):
                 for name, raw in self.raw.items()}
 
 
-@dataclass(frozen=True)
-class Loss:
-    """What one training step minimises (a scalar), and what it is made of, sample by sample."""
-
-    total: Tensor
-    bpp: Tensor
-    mse: Tensor
-
-
-class WallocModel(nn.Module):
-    """The trainable whole. `loss` is all that a training loop needs to know of it."""
+class WallocModel(Trainable):
+    """Everything of a WaLLoC codec that is learned."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -104,12 +104,11 @@ class Tables:
         return np.add.reduceat(share * self.cell_cost / COST_UNITS, self.first)
 
     def cost_bits(self, index: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Exact cost in bits, float64, of `values` under the tables `index`, escapes' payload included."""
+        """Exact cost in bits, float64, of each of `values` under the tables `index`, payload included."""
         index, values = np.broadcast_arrays(index, values)
         cells, escaped = self.cells(index, values)
-        bits = self.cell_cost[cells] / COST_UNITS
-        bits[escaped] += 8 * payload_bytes(self.overshoot(index[escaped], values[escaped]))
-        return bits
+        payload = 8 * payload_bytes(self.overshoot(index, values))
+        return self.cell_cost[cells] / COST_UNITS + np.where(escaped, payload, 0)
 
     def cells(self, index: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Position in `counts` of each value's symbol, and a mask of those that are escapes."""
@@ -120,7 +119,7 @@ class Tables:
         return self.first[index] + np.where(escaped, size, symbol), escaped
 
     def overshoot(self, index: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """How far out of support: even numbers above (0, 2, ...), odd ones below (1, 3, ...)."""
+        """How far values are out of support: even numbers above (0, 2, ...), odd ones below (1, 3, ...)."""
         symbol, size = values.astype(np.int64) - self.low[index], self.size[index]
         return np.where(symbol < 0, -2 * symbol - 1, 2 * (symbol - size)).astype(np.uint64)
 
@@ -140,7 +139,7 @@ class Tables:
     @cached_property
     def cell_cost(self) -> np.ndarray:
         """(cells,) uint64: -log2 of each cell's probability, in units of 2^-30 bit."""
-        return np.rint((self.precision - np.log2(self.counts)) * COST_UNITS).astype(np.uint64)
+        return np.rint((self.precision - np.log2(self.counts, dtype=np.float64)) * COST_UNITS).astype(np.uint64)
 
     @cached_property
     def spans(self) -> np.ndarray:

@@ -90,7 +90,7 @@ class _Banded:
 
     def rows(self, x: Tensor) -> Tensor:
         """Applies the transform along axis -2 of x (..., n, width), n ≥ 3 windows."""
-        n, width = x.shape[-2:]
+        n = x.shape[-2]
         window, reach = self.window, self.reach
         count = n // window - 2
         tail = n - (count + 1) * window

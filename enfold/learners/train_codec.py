@@ -5,8 +5,7 @@ to hard-rounded latents with a frozen encoder, follow the fraction that is done.
 checkpoints as it goes and takes up where the last one stopped. What is shipped is a moving
 average of the weights.
 
-What a codec must offer: `initialise(pixels)` and `loss(pixels, position, hard=…)` with fields
-`total`, `bpp`, `mse` (see `codecs/walloc.py`). No codec family is named here.
+What a codec must offer is `layers.trainable.Trainable`. No codec family is named here.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from enfold.layers.trainable import Trainable
 
 HELD_OUT_EVERY = 40          # every so many-th picture is for validation, never trained on
 POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -122,7 +123,7 @@ class Crops:
 
 
 @torch.no_grad()
-def validate(model: nn.Module, files: list[Path], crop: int) -> tuple[tuple[float, ...], ...]:
+def validate(model: Trainable, files: list[Path], crop: int) -> tuple[tuple[float, float, float], ...]:
     """(position, mean bpp, mean PSNR in dB) at each of POSITIONS, over centre crops."""
     size = 2 * crop
     pixels = []
@@ -145,8 +146,8 @@ def validate(model: nn.Module, files: list[Path], crop: int) -> tuple[tuple[floa
     return tuple(rows)
 
 
-def train(model: nn.Module, recipe: Recipe, folder: Path, out: Path,
-          report: Callable[[Progress], None] = lambda progress: None) -> nn.Module:
+def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
+          report: Callable[[Progress], None] = lambda progress: None) -> Trainable:
     """Trains `model` on the pictures of `folder`; returns it with the averaged weights.
 
     Checkpoints go to `out/checkpoint.safetensors`, the log to `out/log.jsonl`. If there is a
@@ -219,12 +220,12 @@ def train(model: nn.Module, recipe: Recipe, folder: Path, out: Path,
 
 def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
     with torch.no_grad():
-        mine = [p for p in model.state_dict().values()]
-        torch._foreach_lerp_([average[name] for name in model.state_dict()], mine, 1 - decay)
+        own = model.state_dict()
+        torch._foreach_lerp_([average[name] for name in own], list(own.values()), 1 - decay)
 
 
-def _validated(model: nn.Module, average: dict[str, Tensor], files: list[Path],
-               crop: int) -> tuple[tuple[float, ...], ...]:
+def _validated(model: Trainable, average: dict[str, Tensor], files: list[Path],
+               crop: int) -> tuple[tuple[float, float, float], ...]:
     """`validate` with the averaged weights in place; puts the model's own back."""
     own = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(average)

@@ -51,7 +51,7 @@ class Weights(Mapping[str, np.ndarray]):
             actual = hashlib.sha256(card.weights.read_bytes()).hexdigest()
         except FileNotFoundError:
             raise MissingWeightsError(card.codec, card.fingerprint,
-                                      f"its card is there but {card.weights.name} is not: install enfold again") from None
+                                      f"its card is there, {card.weights.name} is not: install enfold again") from None
         if actual != card.sha256:
             raise FingerprintError(card.codec, card.fingerprint, bytes.fromhex(actual[:8]),
                                    f"{card.weights} is not the file its card describes (SHA-256 {actual[:16]}…, "

@@ -16,7 +16,8 @@ import enfold
 from enfold.testing import sample, symbols_hash
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-CASES = (("rgb", 64, 96, "RGB", 75), ("alpha", 33, 47, "RGBA", 40), ("grey", 17, 9, "L", 20), ("pixel", 1, 1, "RGB", 100))
+CASES = (("rgb", 64, 96, "RGB", 75), ("alpha", 33, 47, "RGBA", 40), ("grey", 17, 9, "L", 20),
+         ("pixel", 1, 1, "RGB", 100))
 
 
 def folder(codec) -> Path:

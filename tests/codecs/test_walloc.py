@@ -55,7 +55,7 @@ def test_strips_are_sections_and_decode_to_the_symbols_of_the_whole(codec, monke
 def test_a_missing_strip_is_named(codec, monkeypatch):
     monkeypatch.setattr(walloc_latents, "STRIP_BLOCKS", 8 * 13)
     container = unpack(codec.encode(sample(300, 100)))
-    with pytest.raises(BitstreamError, match="5 strips, the file 4"):
+    with pytest.raises(BitstreamError, match="5 strips, the file has 4"):
         codec.decode(pack(container.header, container.sections[1:]))
 
 
