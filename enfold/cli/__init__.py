@@ -85,13 +85,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")   # a file's name need not be printable
-    code: Any = 0
     try:
         app(prog_name="enfold")
-    except SystemExit as end:
-        code = end.code
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:          # whoever read our output has heard enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:      # whoever read our output has heard enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -46,7 +46,7 @@ def show(error: EnfoldError) -> None:
 
 def wording(error: EnfoldError) -> str:
     """The error's message; advice that names a parameter of the library names the option instead."""
-    if isinstance(error, LimitError):
+    if isinstance(error, LimitError) and error.limit in ("max_pixels", "max_bytes", "max_symbols"):
         option = "--" + error.limit.replace("_", "-")
         return (f"{error.limit}: it asks for {error.value:,}, the limit is {error.allowed:,}; "
                 f"if you trust it, raise the limit with {option} (0 lifts it)")

@@ -18,7 +18,7 @@ Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders
                                             show_default=False)]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object a line to stdout.")]
-Threads = Annotated[int, typer.Option("--threads", "-t", min=0, metavar="N", help="CPU threads; 0 leaves it to torch.")]
+Threads = Annotated[int, typer.Option("--threads", "-t", min=0, metavar="N", help="CPU threads; 0 takes every core.")]
 
 
 def _limit(name: str, what: str) -> Any:

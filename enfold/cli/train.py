@@ -19,7 +19,7 @@ import typer
 
 from enfold.cli.failures import say
 from enfold.cli.options import Json, Threads, print_json, use_threads
-from enfold.errors import UsageError
+from enfold.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from enfold.learners.train_codec import Progress, Recipe
@@ -77,8 +77,15 @@ def command(
     recipe = Recipe(steps=steps, minutes=minutes, batch=batch, crop=crop, learning_rate=learning_rate, seed=seed)
     _claim(out, codec, recipe)
     use_threads(threads)
-    with _display(as_json=json) as show:
-        model: Any = train(registry.resolve(path)(codec), recipe, data, out, show)
+    try:
+        with _display(as_json=json) as show:
+            model: Any = train(registry.resolve(path)(codec), recipe, data, out, show)
+    except KeyboardInterrupt:
+        say("the same command goes on from the last checkpoint")
+        raise
+    except OSError as error:
+        raise MediaError(f"training on {data} into {out} stopped: {error}; the same command goes on "
+                         "from the last checkpoint") from error
     about = {"trained_by": _enfold(), **_history(out / "log.jsonl"), "recipe": asdict(recipe),
              "data": {"folder": data.resolve().name, "pictures": len(trained_on), "held_out": len(held_out),
                       "note": note}}

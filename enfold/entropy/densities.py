@@ -30,7 +30,7 @@ from enfold.errors import UsageError
 
 _LEAST_SCALE = 0.02
 _LEAST_LIKELIHOOD = 1e-9
-_WIDEST = 1 << 16           # no support reaches further from the median
+_WIDEST = 1 << 14       # no support reaches further from the median
 
 
 class LocationScale(nn.Module):
@@ -165,14 +165,12 @@ class Factorized(nn.Module):
         """One table for each channel."""
         exact = copy.deepcopy(self).cpu().double()
         far, middle = math.log(2.0 ** (precision + 8)), torch.zeros(len(self.biases[0]), 1)
-        ends = [_bisect(lambda x, at=at: exact.logits(x) < at, middle - 1e6, middle + 1e6) for at in (-far, 0, far)]
-        masses, lows = [], []
-        for channel, (low, median, high) in enumerate(torch.cat(ends, 1).round().int().tolist()):
-            low, high = max(low, median - _WIDEST), min(high, median + _WIDEST)
-            support = torch.arange(low, high + 1, dtype=torch.float64).expand(len(middle), -1)
-            masses.append(exact.likelihood(support)[channel].numpy())
-            lows.append(low)
-        return FrozenIndexed(_tables(masses, lows, precision))
+        low, median, high = (_bisect(lambda x, at=at: exact.logits(x) < at, middle - 1e6, middle + 1e6).round()
+                             for at in (-far, 0, far))
+        low, high = low.maximum(median - _WIDEST), high.minimum(median + _WIDEST)
+        masses = exact.likelihood(low + torch.arange(int((high - low).max()) + 1)).numpy()
+        rows = [row[:size] for row, size in zip(masses, (high - low).int().flatten() + 1, strict=True)]
+        return FrozenIndexed(_tables(rows, low.int().flatten().tolist(), precision))
 
 
 class Categorical(nn.Module):

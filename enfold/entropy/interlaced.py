@@ -127,10 +127,9 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
             cell_shape = (*lattice[:-3], size, rows, columns)
             group_mean = coder.snap(group_mean, FRACTION_BITS).reshape(cell_shape)
             cell = phase.cell(channels)
-            values = coder.code(density, (group_mean, group_scale.reshape(cell_shape)),
-                                grid.take(cell))
+            values = coder.code(density, (group_mean, group_scale.reshape(cell_shape)), grid.take(cell))
             grid.put(cell, values)
-            error = (values - group_mean).clip(-CLIP, CLIP)
+            error = (grid.known[cell] - group_mean).clip(-CLIP, CLIP)
             error = error.reshape(*lattice[:-3], size, rows * columns)
             missed = error if missed is None else coder.concat([missed, error], -2)
             start += size
