@@ -20,7 +20,7 @@ lint: $(READY)
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
-$(READY): pyproject.toml setup.py constraints.txt enfold/entropy/_rans.c
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard enfold/entropy/*.c)
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,lint]'
 	touch $@

@@ -77,7 +77,7 @@ def main(files: list[str], out: Path = OUT) -> list[Path]:
         (out / folder).mkdir(parents=True, exist_ok=True)
     for earlier in (out / "enf").glob("*.enf"):
         earlier.unlink()
-    say(f"encoding {len(photos)} photographs with {' and '.join(CODECS)}")
+    say(f"encoding {', '.join(photos)} with {' and '.join(CODECS)}")
     coded = {}
     for photo, original in photos.items():
         for codec in CODECS:
@@ -186,7 +186,7 @@ def show(results: list[list[Result]]) -> None:
                           end_section=row is group[-1])
     console.print(table)
     console.print(f"Speeds: one process on {os.cpu_count()} cores, warm, median of {REPEATS}. Peers: Pillow's JPEG "
-                  "(progressive, optimised),\nWebP (method 6), AVIF (speed 6); the nearest size not below ours, "
+                  "(progressive, optimised), WebP (method 6), AVIF (speed 6); the nearest size not below ours, "
                   "the better of 4:2:0 and 4:4:4.")
 
 
@@ -199,7 +199,7 @@ def side_by_side(original: np.ndarray, group: list[Result], column: int = 400, w
     whole = (column, round(height * scale))
     frame = [round(edge * scale) for edge in (left, top, left + window, top + window)]
     labels = [("original", f"{width} by {height}, {original.size:,} bytes raw", "")]
-    labels += [(r.codec if r is not group[0] else f"enfold {r.codec}", f"{r.bytes:,} bytes, {r.bpp:.3f} bpp", f"{r.quality} {r.remark}") for r in group]
+    labels += [(r.codec, f"{r.bytes:,} bytes, {r.bpp:.3f} bpp", f"{r.quality} {r.remark}") for r in group]
     gap, text = 8, 78
     sheet = Image.new("RGB", (gap + len(labels) * (column + gap), text + whole[1] + column + 2 * gap), "white")
     draw = ImageDraw.Draw(sheet)

@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from enfold.cli import decode, encode, info, models, train, verify
+from enfold.cli import bench, decode, encode, info, models, train, verify
 from enfold.cli.failures import INTERRUPTED, say, show
 from enfold.errors import EnfoldError
 
@@ -64,6 +64,7 @@ app = typer.Typer(name="enfold", cls=Verbs, epilog=EPILOG, add_completion=False,
 
 for verb in (encode, decode, info, verify, models, train):
     app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLES)(verb.command)
+app.add_typer(bench.app, name="bench")
 
 
 def _version(asked: bool) -> None:

@@ -169,8 +169,8 @@ class Walloc(nn.Module, PictureCodec):
         for rows in strips(height, width):
             top = max(0, rows.start - ANALYSIS_HALO)
             part = padded[top * BLOCK:(rows.stop + ANALYSIS_HALO) * BLOCK]
-            pixels = torch.from_numpy(part).permute(2, 0, 1).float()[None]
-            scaled = self.analysis(pixels)[0, :, rows.start - top:rows.stop - top] / steps
+            pixels = torch.from_numpy(part).transpose(1, 2).float().contiguous()      # (H, 3, W)
+            scaled = self.analysis(pixels.transpose(0, 1)[None])[0, :, rows.start - top:rows.stop - top] / steps
             symbols[:, rows] = scaled.round_().to(torch.int16).numpy()
         return self.latent_codec.wrap(symbols, quality, geometry)
 

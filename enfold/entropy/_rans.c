@@ -30,11 +30,12 @@
 
 #define FLOOR ((uint64_t)1 << 24)
 #define ESCAPE ((uint32_t)1 << 31)      /* marks cells that are escapes */
+#define BUCKET 4                        /* slots that share an entry of the look-up */
 #define MOST_WORDS 4                    /* a symbol and its overshoot: 16 + 5 * 8 bits */
 enum { BAD_INDEX = -1, EXHAUSTED = -2, BAD_OVERSHOOT = -3, NO_MEMORY = -4 };
 
-typedef struct { int32_t low; uint32_t first, size, unused; } Span;
-typedef struct { uint16_t count, start; } Share;
+typedef struct { int32_t low; uint32_t first, size, share; } Span;
+typedef struct { uint16_t count, before; } Share;       /* before: the last slot before the cell */
 typedef struct { uint64_t reciprocal; uint32_t bias; uint16_t count, rest; } Reciprocal;
 
 /* ---- values to cells ---------------------------------------------------------------------- */
@@ -142,7 +143,7 @@ static void encode_all(Writer *w, const uint32_t *cells, int64_t n, uint64_t *st
 
 typedef struct {
     const Span *spans;
-    const uint16_t *slots;
+    const uint16_t *buckets;
     const Share *shares;
     const uint8_t *end;
     uint32_t tables;
@@ -188,9 +189,12 @@ INLINE int get(const Source *s, Place *place, uint32_t table, int32_t *value, co
     Place p = *place;
     const Span span = s->spans[table];
     const uint32_t slot = (uint32_t)p.x & ((1u << s->precision) - 1);
-    const uint32_t symbol = s->slots[(size_t)table << s->precision | slot];
-    const Share share = s->shares[span.first + symbol];
-    p.x = share.count * (p.x >> s->precision) + slot - share.start;
+    const uint32_t first = s->buckets[((size_t)table << s->precision | slot) / BUCKET];
+    const Share *near = &s->shares[span.share + first];
+    uint32_t further = 0;           /* counted, not searched for: its end could not be predicted */
+    for (int k = 1; k < BUCKET; k++) further += slot > near[k].before;
+    const uint32_t symbol = first + further;
+    p.x = near[further].count * (p.x >> s->precision) + (uint16_t)(slot - near[further].before - 1);
     *value = (int32_t)((uint32_t)span.low + symbol);
     if (ample) {                    /* no branch: whether a word enters is anyone's guess */
         uint16_t word;
@@ -322,7 +326,7 @@ static PyObject *py_encode(PyObject *self, PyObject *args)
     return result;
 }
 
-/* decode(spans, slots, shares, precision, index, values, data, offset, states) -> offset or error */
+/* decode(spans, buckets, shares, precision, index, values, data, offset, states) -> offset or error */
 static PyObject *py_decode(PyObject *self, PyObject *args)
 {
     Py_buffer b[7];
@@ -333,7 +337,7 @@ static PyObject *py_decode(PyObject *self, PyObject *args)
     const int N = states_of(&b[6]);
     const int64_t tables = b[0].len / sizeof(Span);
     if (!N || precision < 8 || precision > 16 || b[3].len != b[4].len || offset < 0
-        || offset > b[5].len || b[1].len != (Py_ssize_t)(tables << (precision + 1)))
+        || offset > b[5].len || b[1].len != (Py_ssize_t)(tables << (precision + 1)) / BUCKET)
         return refuse(b, 7);
     const uint8_t *data = b[5].buf;
     const uint8_t *at = data + offset;

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from enfold.entropy.linear import product
 from enfold.entropy.rans import RansDecoder, RansEncoder
 from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError
@@ -38,14 +39,18 @@ class Frozen(Protocol):
 class Grid:
     """An array that gets known cell by cell.
 
-    known: float32, zero where nothing was put yet.
+    known: float32, zero where nothing was put yet. seen: the same for contexts, clipped to
+    ±limit and with `margin` zeros around its last two axes.
     """
 
-    def __init__(self, shape: tuple[int, ...], latent: np.ndarray | None) -> None:
+    def __init__(self, shape: tuple[int, ...], latent: np.ndarray | None, margin: int, limit: float) -> None:
         if latent is not None and latent.shape != tuple(shape):
             raise UsageError(f"latent of shape {latent.shape} where {tuple(shape)} is coded")
+        *outer, rows, columns = shape
         self.known = np.zeros(shape, np.float32)
-        self._latent = latent
+        self.seen = np.zeros((*outer, rows + 2 * margin, columns + 2 * margin), np.float32)
+        self._inner = self.seen[..., margin:margin + rows, margin:margin + columns]
+        self._latent, self._limit = latent, limit
 
     def take(self, cell: Any) -> np.ndarray | None:
         """The part of the latent to code; None under a Decoder."""
@@ -53,20 +58,21 @@ class Grid:
 
     def put(self, cell: Any, values: np.ndarray) -> None:
         self.known[cell] = values
+        np.clip(self.known[cell], -self._limit, self._limit, out=self._inner[cell])
 
 
 class _Arrays:
     """The array operations of a prior, in float32 throughout."""
 
-    def grid(self, shape: tuple[int, ...], latent: np.ndarray | None) -> Grid:
-        return Grid(shape, latent)
+    def grid(self, shape: tuple[int, ...], latent: np.ndarray | None, margin: int = 0, limit: float = np.inf) -> Grid:
+        return Grid(shape, latent, margin, limit)
 
     def zeros(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
     def linear(self, weight: np.ndarray, features: np.ndarray) -> np.ndarray:
         """weight (O, F), features (..., F, n) → (..., O, n); exact only if every partial sum is."""
-        return np.matmul(np.asarray(weight, np.float32), np.asarray(features, np.float32))
+        return product(weight, features)
 
     def snap(self, x: np.ndarray, fraction_bits: int) -> np.ndarray:
         """x to the nearest multiple of 2^-fraction_bits, halves up."""
@@ -76,12 +82,26 @@ class _Arrays:
     def concat(self, parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
         return np.concatenate(parts, axis)
 
-    def pad(self, x: np.ndarray, margin: int) -> np.ndarray:
-        """Zeros around the last two axes."""
-        *outer, rows, columns = x.shape
-        padded = np.zeros((*outer, rows + 2 * margin, columns + 2 * margin), x.dtype)
-        padded[..., margin:margin + rows, margin:margin + columns] = x
-        return padded
+    def gather(self, x: np.ndarray, windows: Sequence[Any]) -> np.ndarray:
+        """(..., C, h, w) → (..., K·C, n): K windows of n positions, one after the other."""
+        parts = [x[window] for window in windows]
+        *outer, channels, rows, columns = parts[0].shape
+        out = np.empty((*outer, len(parts), channels, rows, columns), x.dtype)
+        for number, part in enumerate(parts):
+            out[..., number, :, :, :] = part
+        return out.reshape(*outer, len(parts) * channels, rows * columns)
+
+    def activity(self, near: np.ndarray, pairs: Sequence[tuple[int, int]], channels: int) -> np.ndarray:
+        """(..., K·C, n) → (..., (K + P)·C, n): magnitudes, then those of P differences of windows."""
+        *outer, features, n = near.shape
+        out = np.empty((*outer, features + len(pairs) * channels, n), near.dtype)
+        np.abs(near, out=out[..., :features, :])
+        for number, (first, second) in enumerate(pairs):
+            change = out[..., features + number * channels:features + (number + 1) * channels, :]
+            np.subtract(near[..., first * channels:(first + 1) * channels, :],
+                        near[..., second * channels:(second + 1) * channels, :], out=change)
+            np.abs(change, out=change)
+        return out
 
 
 class Encoder(_Arrays):

@@ -165,8 +165,10 @@ class Factorized(nn.Module):
         """One table for each channel."""
         exact = copy.deepcopy(self).cpu().double()
         far, middle = math.log(2.0 ** (precision + 8)), torch.zeros(len(self.biases[0]), 1)
-        low, median, high = (_bisect(lambda x, at=at: exact.logits(x) < at, middle - 1e6, middle + 1e6).round()
-                             for at in (-far, 0, far))
+        least, largest = middle - 1e6, middle + 1e6
+        low = _bisect(lambda x: exact.logits(x) < -far, least, largest).round()
+        median = _bisect(lambda x: exact.logits(x) < 0, least, largest).round()
+        high = _bisect(lambda x: exact.logits(x) < far, least, largest).round()
         low, high = low.maximum(median - _WIDEST), high.minimum(median + _WIDEST)
         masses = exact.likelihood(low + torch.arange(int((high - low).max()) + 1)).numpy()
         rows = [row[:size] for row, size in zip(masses, (high - low).int().flatten() + 1, strict=True)]

@@ -75,11 +75,13 @@ class FrozenLocationScale:
     def locate(self, context: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(index, offset): int32 arrays of the shape of mean and scale, float32, broadcast."""
         mean, scale = np.broadcast_arrays(*(np.asarray(part, np.float32) for part in context))
-        fine = np.floor(mean * np.float32(1 << self.fraction_bits) + np.float32(0.5))
-        fine = np.clip(fine, -_FARTHEST, _FARTHEST).astype(np.int32)
-        level = np.clip(scale * np.float32(1 << self.scale_bits), 0, _FARTHEST).astype(np.int32)
-        index = self._first_index.take(level, mode="clip") + (fine & (1 << self.fraction_bits) - 1)
-        return index, fine >> self.fraction_bits
+        with np.errstate(over="ignore"):        # what overflows is clipped
+            fine = np.floor(mean * np.float32(1 << self.fraction_bits) + np.float32(0.5))
+            multiple = scale * np.float32(1 << self.scale_bits)
+        mean_units = np.clip(fine, -_FARTHEST, _FARTHEST).astype(np.int32)
+        scale_units = np.clip(multiple, 0, _FARTHEST).astype(np.int32)
+        index = self._first_index.take(scale_units, mode="clip") + (mean_units & (1 << self.fraction_bits) - 1)
+        return index, mean_units >> self.fraction_bits
 
     @cached_property
     def _first_index(self) -> np.ndarray:

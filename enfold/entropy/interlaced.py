@@ -103,7 +103,7 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
     that add up to C. latent: what to code, real-valued under a Meter, integers under an Encoder,
     None under a Decoder.
     """
-    grid = coder.grid(shape, latent)
+    grid = coder.grid(shape, latent, MARGIN, CLIP)
     for number, phase in enumerate(PHASES):
         lattice = grid.known[phase.cell(slice(None))].shape
         rows, columns = lattice[-2:]
@@ -112,9 +112,9 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
         mean = coder.zeros((*lattice[:-2], rows * columns))
         scale = mean + floor
         if phase.taps:
-            near = _neighbours(coder, grid.known, phase, rows, columns)
+            near = coder.gather(grid.seen, _windows(phase, rows, columns))
             mean = coder.linear(weights[f"mean_{number}"], near)
-            scale = floor + coder.linear(weights[f"scale_{number}"], _activity(coder, near, phase))
+            scale = floor + coder.linear(weights[f"scale_{number}"], coder.activity(near, phase.pairs, shape[-3]))
         missed = None
         start = 0
         for order, size in enumerate(groups):
@@ -136,26 +136,12 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
     return grid.known
 
 
-def _neighbours(coder: Any, known: Any, phase: Phase, rows: int, columns: int) -> Any:
-    """(..., K·C, rows·columns): the K known latents around each position, tap by tap."""
-    padded = coder.pad(known, MARGIN)
+def _windows(phase: Phase, rows: int, columns: int) -> list[tuple[Any, ...]]:
+    """For each tap, where the latents that it meets lie in a grid with MARGIN around it."""
     (top, left), step = phase.start, phase.step
-    views = []
-    for dy, dx in phase.taps:
-        y, x = top + dy + MARGIN, left + dx + MARGIN
-        views.append(padded[..., y:y + (rows - 1) * step + 1:step,
-                            x:x + (columns - 1) * step + 1:step])
-    near = coder.concat(views, -3)
-    return near.reshape(*near.shape[:-2], rows * columns).clip(-CLIP, CLIP)
-
-
-def _activity(coder: Any, near: Any, phase: Phase) -> Any:
-    """Magnitudes of the neighbours, then magnitudes of the differences of opposite ones."""
-    taps = near.reshape(*near.shape[:-2], len(phase.taps), -1, near.shape[-1])
-    first = [i for i, _ in phase.pairs]
-    second = [j for _, j in phase.pairs]
-    change = taps[..., first, :, :] - taps[..., second, :, :]
-    return abs(coder.concat([near, change.reshape(*near.shape[:-2], -1, near.shape[-1])], -2))
+    starts = [(top + dy + MARGIN, left + dx + MARGIN) for dy, dx in phase.taps]
+    return [(..., slice(y, y + (rows - 1) * step + 1, step), slice(x, x + (columns - 1) * step + 1, step))
+            for y, x in starts]
 
 
 def freeze(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

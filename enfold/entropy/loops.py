@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from enfold.entropy.tables import BUCKET
+
 BAD_INDEX, EXHAUSTED, BAD_OVERSHOOT = -1, -2, -3
 FLOOR = 1 << 24
 ESCAPE = 1 << 31
@@ -51,10 +53,10 @@ def encode(reciprocals: np.ndarray, precision: int, cells: np.ndarray, overshoot
     return np.array(words[::-1], "<u2").tobytes()
 
 
-def decode(spans: np.ndarray, slots: np.ndarray, shares: np.ndarray, precision: int,
+def decode(spans: np.ndarray, buckets: np.ndarray, shares: np.ndarray, precision: int,
            index: np.ndarray, values: np.ndarray, data: bytes, offset: int, states: np.ndarray) -> int:
     """Fills `values`. Returns the offset in `data` where the next call begins, or an error."""
-    spans, slots, shares = memoryview(spans), memoryview(slots), memoryview(shares)
+    bucket, share = buckets.data, shares.data           # quicker to index than arrays
     x, out = states.tolist(), values.reshape(-1)
 
     def refill(k: int) -> bool:
@@ -68,9 +70,12 @@ def decode(spans: np.ndarray, slots: np.ndarray, shares: np.ndarray, precision: 
         if not 0 <= table < len(spans):
             return BAD_INDEX
         k, slot = j % len(x), x[j % len(x)] & (1 << precision) - 1
-        low, first, size = (spans[table, column] for column in range(3))
-        symbol = slots[table << precision | slot]
-        x[k] = shares[first + symbol, 0] * (x[k] >> precision) + slot - shares[first + symbol, 1]
+        low, _, size, first = spans[table].tolist()
+        symbol = bucket[(table << precision | slot) // BUCKET]
+        while slot > share[first + symbol + 1, 1]:
+            symbol += 1
+        count, before = share[first + symbol, 0], share[first + symbol, 1]
+        x[k] = count * (x[k] >> precision) + (slot - before - 1) % (1 << 16)
         if not refill(k):
             return EXHAUSTED
         value = low + symbol

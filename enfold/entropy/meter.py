@@ -10,6 +10,8 @@ Source: Ballé et al. 2017 (noise for the rate); Minnen & Singh 2020 (rounding f
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,9 +24,10 @@ def round_through(x: Tensor) -> Tensor:
 
 
 class _Grid:
-    def __init__(self, latent: Tensor) -> None:
+    def __init__(self, latent: Tensor, margin: int, limit: float) -> None:
         self._latent = latent
         self.known = round_through(latent)
+        self.seen = torch.nn.functional.pad(self.known.clip(-limit, limit), (margin,) * 4)
 
     def take(self, cell: Any) -> Tensor:
         return self._latent[cell]
@@ -40,11 +43,11 @@ class Meter:
         self.noisy = noisy
         self._coded: list[tuple[Any, Tensor, Any]] = []
 
-    def grid(self, shape: tuple[int, ...], latent: Tensor) -> _Grid:
+    def grid(self, shape: tuple[int, ...], latent: Tensor, margin: int = 0, limit: float = math.inf) -> _Grid:
         if tuple(latent.shape) != tuple(shape):
             raise ValueError(f"latent of shape {tuple(latent.shape)} where {tuple(shape)} is coded")
         self._like = latent
-        return _Grid(latent)
+        return _Grid(latent, margin, limit)
 
     def zeros(self, shape: tuple[int, ...]) -> Tensor:
         return self._like.new_zeros(shape)
@@ -58,8 +61,14 @@ class Meter:
     def concat(self, parts: list[Tensor], axis: int) -> Tensor:
         return torch.cat(parts, axis)
 
-    def pad(self, x: Tensor, margin: int) -> Tensor:
-        return torch.nn.functional.pad(x, (margin,) * 4)
+    def gather(self, x: Tensor, windows: Sequence[Any]) -> Tensor:
+        return torch.cat([x[window] for window in windows], -3).flatten(-2)
+
+    def activity(self, near: Tensor, pairs: Sequence[tuple[int, int]], channels: int) -> Tensor:
+        taps = near.unflatten(-2, (-1, channels))
+        first, second = zip(*pairs, strict=True)
+        change = taps[..., first, :, :] - taps[..., second, :, :]
+        return torch.cat([near, change.flatten(-3, -2)], -2).abs()
 
     def code(self, density: Any, context: Any, values: Tensor) -> Tensor:
         rounded = round_through(values)

@@ -36,7 +36,7 @@ from enfold.entropy.tables import COST_UNITS, Tables, as_int32, payload_bytes
 from enfold.errors import BitstreamError, UsageError
 
 try:
-    from enfold.entropy import _rans as kernels
+    from enfold.entropy import _rans as kernels  # type: ignore[attr-defined]
 
     HAVE_C = True
 except ImportError:
@@ -128,7 +128,7 @@ class RansDecoder:
         """int32 values of the shape of `index`."""
         index = as_int32("index", index)
         values = np.empty(index.shape, np.int32)
-        offset = kernels.decode(tables.spans, tables.slots, tables.shares, tables.precision, index,
+        offset = kernels.decode(tables.spans, tables.buckets, tables.shares, tables.precision, index,
                                 values, self._data, self._offset, self._states)
         if offset == _EXHAUSTED:
             raise BitstreamError(f"an rANS stream of {len(self._data)} bytes that ended before its "

@@ -19,6 +19,7 @@ read (`finish` writes them again to compare).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -89,10 +90,11 @@ class SequentialDecoder:
             symbols[run] = self._read(model, run.stop - run.start)
         values = tables.low[index] + symbols
         for at in np.flatnonzero(symbols == tables.size[index]):
-            far, table = self._overshoot(), index[at]
-            values[at] = tables.low[table] - 1 - (far >> 1) if far & 1 else values[at] + (far >> 1)
-            if not -(1 << 31) <= values[at] < 1 << 31:
+            far = self._overshoot()
+            value = int(tables.low[index[at]]) - 1 - (far >> 1) if far & 1 else int(values[at]) + (far >> 1)
+            if not -(1 << 31) <= value < 1 << 31:
                 raise BitstreamError("an escaped value beyond 32 bits: the stream is damaged")
+            values[at] = value
         self._again.encode(tables, index, values)
         return values.astype(np.int32).reshape(shape)
 
@@ -119,12 +121,11 @@ class SequentialDecoder:
             raise BitstreamError("range-coded words that no encoder writes: the stream is damaged") from error
 
 
-def _runs(tables: Tables, index: np.ndarray):
+def _runs(tables: Tables, index: np.ndarray) -> Iterator[tuple[object, slice]]:
     """(model, slice) of each longest run of one table."""
     models = _models.setdefault(tables, {})
-    ends = np.append(np.flatnonzero(index[1:] != index[:-1]) + 1, len(index)) if len(index) else []
     start = 0
-    for end in map(int, ends):
+    for end in [*(np.flatnonzero(index[1:] != index[:-1]) + 1).tolist(), len(index)] if len(index) else []:
         table = int(index[start])
         if table not in models:
             first = tables.first[table]

@@ -31,6 +31,8 @@ from enfold.errors import UsageError
 
 PRECISION = 14
 COST_UNITS = 1 << 30            # costs are summed as integers, in units of 2^-30 bit
+BUCKET = 4                      # slots that share an entry of the look-up that decodes
+NEVER = 2**16 - 1               # a slot that no slot exceeds
 RECIPROCAL = np.dtype([("reciprocal", "<u8"), ("bias", "<u4"), ("count", "<u2"), ("rest", "<u2")])
 
 
@@ -143,19 +145,30 @@ class Tables:
 
     @cached_property
     def spans(self) -> np.ndarray:
-        """(T, 4) int32: low, first, size, 0."""
-        return np.stack([self.low, self.first, self.size, 0 * self.size], 1).astype(np.int32)
+        """(T, 4) int32: low, first, size, and where the table begins in `shares`."""
+        share = self.first + (BUCKET - 1) * np.arange(len(self))
+        return np.stack([self.low, self.first, self.size, share], 1).astype(np.int32)
 
     @cached_property
-    def slots(self) -> np.ndarray:
-        """(T · 2^precision,) uint16: which symbol of a table owns a slot. For decoding."""
+    def buckets(self) -> np.ndarray:
+        """(T · 2^precision / 4,) uint16: the symbol that owns the first of every 4 slots.
+
+        To decode: a slot's own symbol is at most 3 further. One entry a slot would be quicker as
+        long as the cache held them; 160 tables of 14 bits would take 5 MB.
+        """
         symbol = np.arange(len(self.counts)) - self.first.repeat(self.size + 1)
-        return symbol.astype(np.uint16).repeat(self.counts)
+        return np.ascontiguousarray(symbol.astype(np.uint16).repeat(self.counts)[::BUCKET])
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """(cells, 2) uint16: count and start. For decoding."""
-        return np.stack([self.counts, self.start.astype(np.uint16)], 1)
+        """(cells + 3 T, 2) uint16: count, and the last slot before the cell, modulo 2^16. To decode.
+
+        After each table come 3 cells that no slot exceeds, so that a search needs no other end.
+        """
+        shares = np.full((len(self.counts) + (BUCKET - 1) * len(self), 2), NEVER, np.uint16)
+        cells = np.arange(len(self.counts)) + (BUCKET - 1) * np.arange(len(self)).repeat(self.size + 1)
+        shares[cells] = np.stack([self.counts, (self.start - 1).astype(np.uint16)], 1)
+        return shares
 
     @cached_property
     def reciprocals(self) -> np.ndarray:
@@ -196,7 +209,8 @@ class Tables:
 
 def payload_bytes(overshoot: np.ndarray) -> np.ndarray:
     """Bytes that follow an escape: one for every 7 bits of the overshoot, at least one."""
-    return 1 + sum((overshoot >= np.uint64(1 << bits)).astype(np.int64) for bits in (7, 14, 21, 28))
+    more = [overshoot >= np.uint64(1 << bits) for bits in (7, 14, 21, 28)]
+    return 1 + np.sum(more, 0, dtype=np.int64)
 
 
 def as_int32(name: str, array: np.ndarray) -> np.ndarray:
@@ -204,7 +218,7 @@ def as_int32(name: str, array: np.ndarray) -> np.ndarray:
     array = np.asarray(array)
     if array.size and not np.can_cast(array.dtype, np.int32):
         _check_range(name, array, np.int32)
-    return np.require(array, np.int32, "CA")
+    return np.require(array, np.int32, ["C", "A"])
 
 
 def _integers(name: str, array: np.ndarray, dtype: type) -> np.ndarray:
@@ -220,7 +234,7 @@ def _integers(name: str, array: np.ndarray, dtype: type) -> np.ndarray:
 
 
 def _check_range(name: str, array: np.ndarray, dtype: type) -> None:
-    limits = np.iinfo(dtype)
+    limits: np.iinfo = np.iinfo(dtype)
     if array.dtype.kind not in "iu":
         raise UsageError(f"{name} of dtype {array.dtype}: expected integers")
     if not limits.min <= int(array.min()) <= int(array.max()) <= limits.max:

@@ -88,30 +88,27 @@ class _Banded:
     def last(self, m: int) -> Tensor:
         return self._tensor(self.matrix[-m:, -(m + self.reach):])
 
-    def rows(self, x: Tensor) -> Tensor:
-        """Applies the transform along axis -2 of x (..., n, width), n ≥ 3 windows."""
-        n = x.shape[-2]
+    def _pieces(self, n: int) -> list[tuple[slice, Tensor]]:
+        """What each window of a signal of length n ≥ 3 windows reads, and its matrix."""
         window, reach = self.window, self.reach
-        count = n // window - 2
-        tail = n - (count + 1) * window
-        inner = x[..., window - reach:window + count * window + reach, :].unfold(
-            -2, window + 2 * reach, window)          # (..., count, width, window + 2·reach)
-        parts = [self.first.to(x) @ x[..., :window + reach, :],
-                 (self.inner.to(x) @ inner.transpose(-1, -2)).flatten(-3, -2),
-                 self.last(tail).to(x) @ x[..., -(tail + reach):, :]]
-        return torch.cat(parts, -2)
+        count = n // window - 1                        # the last window takes what is left over
+        tail = n - count * window
+        return [(slice(0, window + reach), self.first),
+                *((slice(k * window - reach, (k + 1) * window + reach), self.inner) for k in range(1, count)),
+                (slice(n - tail - reach, n), self.last(tail))]
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Applies the transform along axis -2 of x (B, n, width)."""
+        return torch.cat([_left(matrix, x[:, inputs]) for inputs, matrix in self._pieces(x.shape[1])], 1)
 
     def columns(self, x: Tensor) -> Tensor:
-        """Applies the transform along axis -1 of x (rows, n), n ≥ 3 windows."""
-        n = x.shape[-1]
-        window, reach = self.window, self.reach
-        count = n // window - 2
-        tail = n - (count + 1) * window
-        inner = self.inner.to(x).T
-        parts = [x[:, :window + reach] @ self.first.to(x).T,
-                 *(x[:, k * window - reach:(k + 1) * window + reach] @ inner for k in range(1, count + 1)),
-                 x[:, -(tail + reach):] @ self.last(tail).to(x).T]
-        return torch.cat(parts, -1)
+        """Applies the transform along axis -1 of x (rows, n)."""
+        return torch.cat([x[:, inputs] @ matrix.to(x).T for inputs, matrix in self._pieces(x.shape[-1])], -1)
+
+
+def _left(matrix: Tensor, x: Tensor) -> Tensor:
+    """matrix (m, n) times each of x (B, n, width); `@` would transpose x and back."""
+    return torch.bmm(matrix.to(x).expand(len(x), -1, -1), x)
 
 
 @lru_cache(maxsize=8)
@@ -144,26 +141,30 @@ class WaveletPackets(nn.Module):
         return f"levels={self.levels}, wavelet={WAVELET!r}"
 
     def _apply_axes(self, x: Tensor, inverse: bool) -> Tensor:
+        """Both axes of x (B, H, C, W): colours lie row by row, so that each axis is one product a window."""
         few = 3 * 8 * self.block                       # below three windows: one dense matrix
-        height, width = x.shape[-2:]
+        batch, height, colours, width = x.shape
+        x = x.reshape(-1, width)
         if width < few:
             x = x @ _dense(width, self.levels, inverse).to(x).T
         else:
-            x = _banded(self.levels, inverse).columns(x.reshape(-1, width)).view(x.shape)
-        if height < few:
-            return _dense(height, self.levels, inverse).to(x) @ x
-        return _banded(self.levels, inverse).rows(x)
+            x = _banded(self.levels, inverse).columns(x)
+        x = x.view(batch, height, colours * width)
+        x = _left(_dense(height, self.levels, inverse), x) if height < few else _banded(self.levels, inverse).rows(x)
+        return x.view(batch, height, colours, width)
 
     def analysis(self, x: Tensor) -> Tensor:
         """Samples (B, C, H, W) → coefficients (B, C·4^levels, h, w), channels last in memory."""
         batch, colours, height, width = x.shape
-        block = self.block
-        split = self._apply_axes(x, inverse=False).view(
-            batch, colours, height // block, block, width // block, block)
-        blocks = split.permute(0, 2, 4, 1, 3, 5).reshape(
-            batch, height // block, width // block, colours * block * block)
+        block, h, w = self.block, height // self.block, width // self.block
+        split = self._apply_axes(x.transpose(1, 2), inverse=False).view(batch, h, block, colours, w, block)
+        blocks = split.permute(0, 1, 4, 3, 2, 5).reshape(batch, h, w, colours * block * block)
         return blocks.permute(0, 3, 1, 2)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Coefficients (B, C·4^levels, h, w) → samples (B, C, H, W)."""
-        return self._apply_axes(nn.functional.pixel_shuffle(coefficients, self.block), inverse=True)
+        """Coefficients (B, C·4^levels, h, w) → samples (B, C, H, W), colours row by row in memory."""
+        batch, channels, h, w = coefficients.shape
+        block, colours = self.block, channels // self.block ** 2
+        split = coefficients.permute(0, 2, 3, 1).reshape(batch, h, w, colours, block, block)
+        rows = split.permute(0, 1, 4, 3, 2, 5).reshape(batch, h * block, colours, w * block)
+        return self._apply_axes(rows, inverse=True).transpose(1, 2)

@@ -23,12 +23,14 @@ AROUND = FrozenLocationScale(Tables(8, [-1, 0], [3, 2], [30, 190, 30, 6, 125, 12
 
 def prior(coder, shape, latent=None):
     """Even columns first, then odd ones around the mean of their neighbours; last, a row of flags."""
-    grid = coder.grid(shape, latent)
+    grid = coder.grid(shape, latent, 1)
     for start in (0, 1):
         cell = (slice(None), slice(start, None, 2))
-        padded = coder.pad(grid.known, 1)
-        around = coder.concat([padded[1:-1, None, start:-2:2], padded[1:-1, None, start + 2::2]], 1)
-        mean = coder.linear(np.array([[0.25, 0.25]]), around)[:, 0]
+        rows, columns = grid.known[cell].shape
+        sides = [(slice(None), slice(1, 1 + rows), slice(first, first + 2 * columns - 1, 2))
+                 for first in (start, start + 2)]
+        around = coder.gather(grid.seen[None], sides)
+        mean = coder.linear(np.array([[0.25, 0.25]]), around)[0].reshape(rows, columns)
         mean = coder.snap(mean, 1)
         assert mean.dtype == np.float32
         grid.put(cell, coder.code(AROUND, (mean, coder.zeros(mean.shape) + 1), grid.take(cell)))

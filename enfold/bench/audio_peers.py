@@ -1,0 +1,184 @@
+"""Codecs of sound as the bench sees them: what a user would pick instead, and enfold's own.
+
+    opus   libopus, variable rate             Ogg, with an empty comment
+    aac    FFmpeg's own encoder, AAC-LC       ADTS frames
+    mp3    LAME, constant rate                bare frames, no tag, no Xing frame
+    flac   libFLAC, level 8; lossless         FLAC
+
+Quality is kbit/s a channel, as asked of the encoder; rates are counted on the bytes. A sound whose
+sampling rate a codec does not take is resampled to the next higher one that it does (Opus codes
+44.1 kHz at 48), and back after decoding.
+
+Delay. An Ogg file says how many samples its decoder must drop. ADTS and bare MP3 frames do not:
+1024 samples for FFmpeg's AAC, 576 + 529 for LAME with FFmpeg's decoder. They are dropped here, and
+the length is that of the original, which neither stream holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enfold.bench.audio_metrics import resampled
+from enfold.bench.running import Coder
+from enfold.errors import MediaError, UsageError
+
+EXTRA = "bench"
+HINT = f"pip install 'enfold[{EXTRA}]'"
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """samples: float32 (samples, channels), full scale being 1."""
+
+    samples: np.ndarray
+    rate_hz: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate_hz
+
+
+@dataclass(frozen=True)
+class _Peer:
+    """writes, reads: FFmpeg's names of the container. delay: samples to drop after decoding."""
+
+    label: str
+    encoder: str
+    writes: str
+    reads: str
+    settings: str
+    qualities: tuple[float, ...]
+    rates_hz: tuple[int, ...]
+    delay: int = 0
+    options: Mapping[str, str] | None = None
+
+
+MPEG2_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+PEERS: dict[str, _Peer] = {
+    "opus": _Peer("Opus", "libopus", "ogg", "ogg", "kbit/s a channel; variable rate, Ogg",
+                  (8, 12, 16, 24, 32, 48, 64, 96), (8000, 12000, 16000, 24000, 48000),
+                  options={"fflags": "+bitexact"}),
+    "aac": _Peer("AAC (FFmpeg)", "aac", "adts", "aac", "kbit/s a channel; AAC-LC, ADTS",
+                 (16, 24, 32, 48, 64, 80, 96, 128), (*MPEG2_HZ, 64000, 88200, 96000), delay=1024),
+    "mp3": _Peer("MP3 (LAME)", "libmp3lame", "mp3", "mp3", "kbit/s a channel; constant rate, bare frames",
+                 (32, 40, 48, 64, 80, 96, 128), MPEG2_HZ, delay=576 + 529,
+                 options={"write_xing": "0", "id3v2_version": "0"}),
+}
+OUR_QUALITIES = (5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 90.0, 97.0)
+
+
+@lru_cache(maxsize=32)
+def coder(name: str) -> Coder:
+    """A peer, or else one of enfold's codecs. Raises UsageError, MissingWeightsError."""
+    peer = PEERS.get(name)
+    return _ours(name) if peer is None else _made(name, peer)
+
+
+def read_sound(path: Path, seconds: float = 0) -> Sound:
+    """WAV, FLAC, Ogg (Vorbis, Opus), ...: what libsndfile reads; the first `seconds` of it, 0 for all.
+
+    Raises MediaError, UsageError.
+    """
+    soundfile = _soundfile()
+    try:
+        with soundfile.SoundFile(path) as file:
+            samples = file.read(round(seconds * file.samplerate) or -1, "float32", always_2d=True)
+            return Sound(samples, file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise MediaError(f"{path.name}: not a sound that can be read: {error.error_string}") from error
+
+
+def fitted(decoded: Sound, original: Sound) -> Sound:
+    """At the original's sampling rate and of its length: cut, or padded with silence."""
+    samples = resampled(decoded.samples, decoded.rate_hz, original.rate_hz).astype(np.float32)
+    count = len(original.samples)
+    samples = np.pad(samples[:count], ((0, max(count - len(samples), 0)), (0, 0)))
+    if samples.shape != original.samples.shape:
+        raise UsageError(f"{samples.shape[1]} channels came back of {original.samples.shape[1]}")
+    return Sound(samples, original.rate_hz)
+
+
+def write_flac(samples: np.ndarray, rate_hz: int) -> bytes:
+    """int16 (samples, channels) → a FLAC file, at its highest level. Raises UsageError."""
+    if samples.dtype != np.int16 or samples.ndim != 2:
+        raise UsageError(f"samples are {samples.dtype} of shape {samples.shape}; "
+                         "they must be int16 of shape (samples, channels)")
+    out = BytesIO()
+    _soundfile().write(out, samples, rate_hz, subtype="PCM_16", format="FLAC", compression_level=1.0)
+    return out.getvalue()
+
+
+def read_flac(data: bytes) -> np.ndarray:
+    """What `write_flac` was given."""
+    return _soundfile().read(BytesIO(data), dtype="int16", always_2d=True)[0]
+
+
+def _made(name: str, peer: _Peer) -> Coder:
+    av = _av()
+    if peer.encoder not in av.codecs_available:
+        raise UsageError(f"this PyAV was built without {peer.label}: leave {name} out of --peers")
+
+    def encode(sound: Sound, kbps: float) -> bytes:
+        channels = sound.samples.shape[1]
+        if channels > 2:
+            raise MediaError(f"the sound has {channels} channels; this bench compares one or two: mix them first")
+        rate_hz = min((rate for rate in peer.rates_hz if rate >= sound.rate_hz), default=max(peer.rates_hz))
+        samples = resampled(sound.samples, sound.rate_hz, rate_hz).astype(np.float32)
+        layout = ("mono", "stereo")[channels - 1]
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
+        frame.sample_rate = rate_hz
+        out = BytesIO()
+        with av.open(out, "w", format=peer.writes, options=dict(peer.options or {})) as file:
+            stream = file.add_stream(peer.encoder, rate=rate_hz, layout=layout)
+            stream.bit_rate = round(kbps * 1000) * channels
+            file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+        return out.getvalue()
+
+    def decode(data: bytes) -> Sound:
+        with av.open(BytesIO(data), format=peer.reads) as file:
+            frames = [frame.to_ndarray() for frame in file.decode(audio=0)]
+            return Sound(np.concatenate(frames, 1).T[peer.delay:], file.streams.audio[0].rate)
+
+    version = f"FFmpeg {av.ffmpeg_version_info}, PyAV {av.__version__}"
+    return Coder(name, peer.label, version, peer.settings, peer.qualities, encode, decode)
+
+
+def _ours(name: str) -> Coder:
+    """They take a Sound and give what NumPy takes as (samples, channels) at the same rate."""
+    import enfold
+
+    codec: Any = enfold.load(name)
+
+    def encode(sound: Sound, quality: float) -> bytes:
+        return codec.encode(sound, quality=round(quality))
+
+    def decode(data: bytes) -> Sound:
+        geometry = enfold.info(data).header.geometry
+        return Sound(np.asarray(codec.decode(data)), geometry.rate_hz)      # type: ignore[union-attr]
+
+    version = f"enfold {enfold.__version__}, weights {codec.fingerprint.hex()}"
+    return Coder(name, name, version, "quality", OUR_QUALITIES, encode, decode, ours=True)
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ImportError:
+        raise UsageError(f"the bench of sounds needs PyAV, which carries FFmpeg: {HINT}") from None
+    return av
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except ImportError:
+        raise UsageError(f"reading sounds needs soundfile: {HINT}") from None
+    return soundfile

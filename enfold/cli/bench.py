@@ -1,0 +1,248 @@
+"""`enfold bench`: every claim measured beside the peers, in one run, on real bytes.
+
+What is measured stays in OUT and is not measured again; the same command goes on where it was
+interrupted. stdout carries the table, or the whole results as one JSON object with --json.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enfold.cli.failures import say
+from enfold.cli.options import Json, print_json
+from enfold.errors import MissingWeightsError, UsageError
+
+if TYPE_CHECKING:
+    from enfold.bench.results import Results
+
+EXAMPLES = """\b
+Examples:
+  enfold bench images kodak/ --limit 4
+  enfold bench images kodak/ --peers jpeg,avif --qualities jpeg=30,50,70,90 --out kodak-results
+  enfold bench images kodak/ --bpp-range 0.3,1.5 --metrics psnr_db,ms_ssim,haarpsi"""
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
+                  help="Measure codecs beside what one would use instead.")
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the media are.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results go, and are taken up again.")]
+Codecs = Annotated[str | None, typer.Option("--codecs", metavar="A,B", show_default=False,
+                                            help="enfold's; none for none. [default: all with weights at hand]")]
+Peers = Annotated[str | None, typer.Option("--peers", metavar="A,B", show_default=False,
+                                           help="Others; none for none. [default: all]")]
+Qualities = Annotated[list[str] | None, typer.Option("--qualities", metavar="[CODEC=]A,B,...", show_default=False,
+                                                     help="For one codec, or for all of enfold's; can be repeated.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Only the first N; 0 for all.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=0, help="Processes; 0 for one a core. "
+                                                                            "Changes nothing but the time.")]
+Timing = Annotated[bool, typer.Option("--timing/--no-timing", help="Measure speed and memory too.")]
+Cores = Annotated[int, typer.Option("--cores", metavar="N", min=0, help="Cores for the timing; 0 for all.")]
+
+
+@app.command("images", epilog=EXAMPLES)
+def images(
+    folder: Folder, *, codecs: Codecs = None, peers: Peers = None, qualities: Qualities = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", show_default=False,
+                                                help="Of psnr_db, ms_ssim, ssimulacra2, haarpsi, lite0, lpips; or all. "
+                                                     "[default: the first three]")] = None,
+    anchor: Annotated[str, typer.Option("--anchor", help="The codec that BD-rates refer to.")] = "jpeg",
+    bpp_range: Annotated[str | None, typer.Option("--bpp-range", metavar="LOW,HIGH", show_default=False,
+                                                  help="BD-rates within these rates, too.")] = None,
+    limit: Limit = 0, jobs: Jobs = 0, out: Out = Path("bench-images"), timing: Timing = True, cores: Cores = 0,
+    json: Json = False,
+) -> None:
+    """Rate, distortion, speed and memory of picture codecs."""
+    from enfold.bench import plots, scores
+    from enfold.bench.images import Plan, bench_images
+    from enfold.bench.peers import LOSSY
+
+    ours = _our_codecs(codecs)
+    plan = Plan(folder, out, ours, _names(peers, tuple(LOSSY), LOSSY), _qualities(qualities, ours),
+                _names(metrics, scores.DEFAULT), anchor, _range(bpp_range), limit, jobs or _cores(), timing, cores)
+    with _bar() as begin:
+        results = bench_images(plan, command=_command(folder, out), date=_today(), begin=begin)
+    plots.draw(results, out)
+    _show(results, out, as_json=json)
+
+
+SOUNDS = """\b
+Examples:
+  enfold bench audio music/ --limit 4 --seconds 5
+  enfold bench audio music/ --peers opus,mp3 --qualities opus=16,32,64,96 --kbps-range 48,128"""
+FILMS = """\b
+Examples:
+  enfold bench video films/ --frames 32 --gop 32
+  enfold bench video films/ --peers x265-medium,svtav1 --anchor x265-medium --metrics psnr_db"""
+
+
+@app.command("audio", epilog=SOUNDS)
+def audio(
+    folder: Folder, *,
+    codecs: Annotated[str, typer.Option("--codecs", metavar="A,B", help="enfold's; none for none.")] = "none",
+    peers: Peers = None, qualities: Qualities = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", show_default=False,
+                                                help="Of si_sdr_db, lsd_db, visqol. [default: all]")] = None,
+    anchor: Annotated[str, typer.Option("--anchor", help="The codec that BD-rates refer to.")] = "opus",
+    kbps_range: Annotated[str | None, typer.Option("--kbps-range", metavar="LOW,HIGH", show_default=False,
+                                                   help="BD-rates within these rates, too.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", metavar="N", min=0,
+                                           help="Only so much of each sound; 0 for all.")] = 10,
+    limit: Limit = 0, jobs: Jobs = 0, out: Out = Path("bench-audio"), timing: Timing = True, cores: Cores = 0,
+    json: Json = False,
+) -> None:
+    """Rate, distortion, speed and memory of codecs of sound."""
+    from enfold.bench.audio import METRICS, bench_audio
+    from enfold.bench.audio_peers import PEERS
+    from enfold.bench.running import Plan
+
+    ours = _our_codecs(codecs)
+    plan = Plan(folder, out, ours, _names(peers, tuple(PEERS), PEERS), anchor, _qualities(qualities, ours),
+                _range(kbps_range, "--kbps-range"), limit, jobs or _cores(), timing, cores)
+    with _bar() as begin:
+        results = bench_audio(plan, _names(metrics, tuple(METRICS)), seconds, command=_command(folder, out),
+                              date=_today(), begin=begin)
+    _finish(results, out, as_json=json)
+
+
+@app.command("video", epilog=FILMS)
+def video(
+    folder: Folder, *,
+    codecs: Annotated[str, typer.Option("--codecs", metavar="A,B", help="enfold's; none for none.")] = "none",
+    peers: Peers = None, qualities: Qualities = None,
+    metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", show_default=False,
+                                                help="Of psnr_db, ms_ssim, vmaf. [default: all]")] = None,
+    anchor: Annotated[str, typer.Option("--anchor", help="The codec that BD-rates refer to.")] = "x264-medium",
+    bpp_range: Annotated[str | None, typer.Option("--bpp-range", metavar="LOW,HIGH", show_default=False,
+                                                  help="BD-rates within these rates, too.")] = None,
+    frames: Annotated[int, typer.Option("--frames", metavar="N", min=0,
+                                        help="Only the first N of each film; 0 for all.")] = 32,
+    gop: Annotated[int, typer.Option("--gop", metavar="N", min=1, help="Frames from key frame to key frame.")] = 32,
+    limit: Limit = 0, jobs: Jobs = 0, out: Out = Path("bench-video"), timing: Timing = True, cores: Cores = 0,
+    json: Json = False,
+) -> None:
+    """Rate, distortion, speed and memory of codecs of film."""
+    from enfold.bench.running import Plan
+    from enfold.bench.video import METRICS, bench_video
+    from enfold.bench.video_peers import PEERS
+
+    ours = _our_codecs(codecs)
+    plan = Plan(folder, out, ours, _names(peers, tuple(PEERS), PEERS), anchor, _qualities(qualities, ours),
+                _range(bpp_range), limit, jobs or _cores(), timing, cores)
+    with _bar() as begin:
+        results = bench_video(plan, _names(metrics, tuple(METRICS)), frames, gop, command=_command(folder, out),
+                              date=_today(), begin=begin)
+    _finish(results, out, as_json=json)
+
+
+def _finish(results: Results, out: Path, *, as_json: bool) -> None:
+    from enfold.bench import plots
+
+    plots.draw(results, out)
+    _show(results, out, as_json=as_json)
+
+
+def _show(results: Results, out: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json(results)
+        return
+    from enfold.bench.table import show
+
+    show(results)
+    say(f"results.json and plots are in {out}")
+
+
+def _names(given: str | None, default: Sequence[str], known: Sequence[str] | None = None) -> tuple[str, ...]:
+    """A list of names; "none" is the empty one."""
+    if given is None or given == "none":
+        return tuple(default) if given is None else ()
+    names = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    for name in names:
+        if known is not None and name not in known:
+            raise UsageError(f"no peer is called {name!r}; there are {', '.join(known)}, and none")
+    return names
+
+
+def _our_codecs(given: str | None) -> tuple[str, ...]:
+    """Those named, or all that have weights at hand."""
+    import enfold
+    from enfold import registry
+
+    if given is not None:
+        return _names(given, (), (*registry.entries(), "none"))
+    found = []
+    for name in registry.entries():
+        try:
+            enfold.load(name)
+        except MissingWeightsError:
+            say(f"{name} is left out: there are no weights for it at hand")
+        else:
+            found.append(name)
+    return tuple(found)
+
+
+def _qualities(given: Sequence[str] | None, ours: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """From NAME=A,B,... or, for all of ours, A,B,..."""
+    found = {}
+    for text in given or ():
+        name, _, numbers = text.rpartition("=")
+        for codec in (name,) if name else ours:
+            found[codec] = _numbers(numbers, "--qualities")
+    return found
+
+
+def _range(given: str | None, option: str = "--bpp-range") -> tuple[float, float] | None:
+    if given is None:
+        return None
+    numbers = _numbers(given, option)
+    if len(numbers) != 2 or not 0 < numbers[0] < numbers[1]:
+        raise UsageError(f"{option} {given}: give two rates, the lower first, such as 0.3,1.5")
+    return numbers[0], numbers[1]
+
+
+def _numbers(given: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in given.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {given}: give numbers with commas between them") from None
+
+
+def _command(*paths: Path) -> str:
+    """What was typed, with names in the place of paths, so that results can be passed on."""
+    names = {str(path): path.resolve().name for path in paths}
+    return shlex.join(["enfold", *(names.get(word.rstrip("/"), word) for word in sys.argv[1:])])
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int], Callable[[], None]]]:
+    """A progress bar on stderr, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda count: lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as progress:
+        def begin(count: int) -> Callable[[], None]:
+            task = progress.add_task("", total=count)
+            return lambda: progress.advance(task)
+
+        yield begin

@@ -1,0 +1,97 @@
+"""What `train` promises: a run that can be resumed, and a model with its card at the end."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import enfold as face
+from enfold.cli import train
+from enfold.pretrained import read_card, weights
+
+QUICK = ("--batch", 2, "--crop", 16)
+
+
+@pytest.fixture
+def data(photo) -> str:
+    for number in range(3):
+        photo(f"data/{number:03}.png", 40, 40)
+    return "data"
+
+
+def test_training_leaves_weights_and_their_card(enfold, data):
+    result = enfold("train", "plain", data, "run", "--steps", 3, "--seed", 7, "--note", "noise", *QUICK)
+    assert result.exit_code == 0
+    card = read_card(Path("run/plain.toml"))
+    assert list(weights(card)) == ["mean"]
+    assert card.fingerprint.hex() in result.stderr
+    about = tomllib.loads(Path("run/plain.toml").read_text())
+    assert about["steps"] == 3 and about["recipe"]["seed"] == 7 and about["recipe"]["crop"] == 16
+    assert about["data"] == {"folder": "data", "pictures": 2, "held_out": 1, "note": "noise"}
+    (row,) = about["curve"]
+    assert row["step"] == 3 and [len(point) for point in row["held_out"]] == 5 * [3]
+
+
+def test_what_was_trained_can_be_used_at_once(enfold, data, photo, monkeypatch):
+    photo("photo.png")
+    enfold("train", "plain", data, "run", "--steps", 1, *QUICK)
+    monkeypatch.setenv("ENFOLD_WEIGHTS", "run")
+    assert enfold("encode", "photo.png", "-c", "plain").exit_code == 0
+    header = face.info(Path("photo.enf").read_bytes()).header
+    assert header.fingerprint == read_card(Path("run/plain.toml")).fingerprint
+
+
+def test_same_command_again_goes_on(enfold, data):
+    command = ("train", "plain", data, "run", "--steps", 2, *QUICK, "--json")
+    enfold(*command)
+    first = Path("run/plain.safetensors").read_bytes()
+    os.remove("run/plain.safetensors")
+    again = enfold(*command)
+    assert again.exit_code == 0
+    assert json.loads(again.stdout.splitlines()[-1])["codec"] == "plain"
+    assert Path("run/plain.safetensors").read_bytes() == first
+
+
+def test_another_run_is_not_mixed_in(enfold, data):
+    enfold("train", "plain", data, "run", "--steps", 1, *QUICK)
+    result = enfold("train", "plain", data, "run", "--steps", 1, *QUICK, "--seed", 9)
+    assert result.exit_code == 2
+    assert "run holds a run with seed 0, this one has 9" in result.stderr
+
+
+def test_progress_is_json_on_request(enfold, data):
+    result = enfold("train", "plain", data, "run", "--steps", 1, *QUICK, "--json")
+    *rows, made = map(json.loads, result.stdout.splitlines())
+    assert rows[-1]["step"] == 1 and len(rows[-1]["validation"]) == 5
+    assert made["weights"] == "run/plain.safetensors"
+
+
+def test_folder_without_pictures_is_refused(enfold, data):
+    os.mkdir("empty")
+    for folder, reason in (("nowhere", "no folder"), ("empty", "too few to train on")):
+        result = enfold("train", "plain", folder, "run", "--steps", 1)
+        assert result.exit_code == 2
+        assert reason in result.stderr
+
+
+def test_picture_that_cannot_be_read_is_named(enfold, data):
+    Path("data/broken.png").write_text("no picture")
+    result = enfold("train", "plain", data, "run", "--steps", 1, *QUICK)
+    assert result.exit_code == 7
+    assert "broken.png" in result.stderr
+
+
+def test_defaults_are_those_of_the_recipe():
+    from enfold.learners.train_codec import Recipe
+
+    recipe = {field.name: field.default for field in fields(Recipe)}
+    options = inspect.signature(train.command).parameters
+    shared = set(recipe) & set(options)
+    assert shared >= {"minutes", "steps", "batch", "crop", "seed", "learning_rate"}
+    assert {name: options[name].default for name in shared} == {name: recipe[name] for name in shared}
