@@ -32,7 +32,6 @@ from math import prod
 from typing import NoReturn
 
 import google_crc32c
-import numpy as np
 
 from enfold.errors import BitstreamError, LimitError, UnsupportedVersionError, UsageError
 from enfold.geometry import (
@@ -50,6 +49,7 @@ from enfold.geometry import (
 MAGIC = b"\x9enf"  # the first byte is no ASCII and starts no UTF-8: never mistaken for text
 VERSION = 1
 HEADER = "header"
+CRC_SLICE = 1 << 16
 
 
 class SectionKind(IntEnum):
@@ -387,7 +387,9 @@ def _varint(value: int) -> bytes:
 
 
 def _crc(running: int, data: bytes | memoryview) -> int:
-    return google_crc32c.extend(running, np.frombuffer(data, np.uint8))  # frombuffer: it takes no memoryview
+    for start in range(0, len(data), CRC_SLICE):  # in slices: it takes bytes alone, and they are copies
+        running = google_crc32c.extend(running, bytes(data[start : start + CRC_SLICE]))
+    return running
 
 
 def _bytes_view(data: bytes | bytearray | memoryview) -> memoryview:

@@ -244,7 +244,7 @@ def _from_file(data: bytes, name: str, keep_metadata: bool, max_pixels: int | No
     except Exception as error:
         raise MediaError(
             f"{name}: not a readable picture in one of the formats {', '.join(READS)} "
-            f"(it begins with {data[:4].hex(' ') or 'nothing'}): {error}"
+            f"(it begins with {data[:4].hex(' ') or 'nothing'})"
         ) from error
     with image:
         return _from_pil(image, name, keep_metadata, max_pixels)

@@ -32,6 +32,7 @@ from enfold.entropy.tables import Tables
 from enfold.errors import UsageError
 
 PACKAGES = ("enfold", "constriction", "compressai", "numpy")
+ROUNDS = 3
 TABLES, LEAST, LARGEST = 64, 0.15, 24.0
 COMPRESSAI_BITS = 16
 
@@ -80,7 +81,7 @@ class Workload:
 Pair = tuple[Callable[[], Any], Callable[[Any], Any]]       # encode, and decode what it gave
 
 
-def bench_coder(symbols: int = 1 << 20, *, command: str = "", date: str = "") -> CoderResults:
+def bench_coder(symbols: int = 1 << 19, *, command: str = "", date: str = "") -> CoderResults:
     """Every coder that is installed, on both workloads, on one thread and on two."""
     coders = {"enfold rANS": _rans, "enfold sequential": _sequential, "constriction ANS": partial(_constriction, stack=True),
               "constriction range": partial(_constriction, stack=False)}
@@ -144,7 +145,7 @@ def _race(pairs: dict[str, list[Pair]], threads: int, symbols: int) -> Any:
             Contestant(name, 0, lambda _media, _quality, made=made: each(lambda n: made[n][0]()),
                        lambda data, made=made: each(lambda n: made[n][1](data[n])))
             for name, made in pairs.items()]
-        return race(contestants, [(None, symbols / 1e6)])
+        return race(contestants, [(None, symbols / 1e6)], ROUNDS)
 
 
 def _rans(work: Workload) -> Pair:

@@ -111,8 +111,7 @@ def bench(plan: Plan, medium: Medium, metrics: Sequence[Metric], notes: Sequence
                          "add it to --peers or --codecs, or name another with --anchor")
     plan.out.mkdir(parents=True, exist_ok=True)
     items, unfit = find(plan.folder, medium, plan.limit)
-    tasks = [Task(path, path.relative_to(plan.folder).as_posix(), mark, c.name, f"{c.version}; {c.settings}",
-                  float(quality), tuple(metric.name for metric in metrics))
+    tasks = [task(path, mark, c, quality, [metric.name for metric in metrics])
              for path, mark in items.items() for c in coders
              for quality in sorted(set(plan.qualities.get(c.name, c.qualities)))]
     points = measured(tasks, medium.measure, PointFile(plan.out / "points.jsonl"), jobs=plan.jobs,
@@ -165,6 +164,11 @@ def find(folder: Path, medium: Medium, limit: int = 0) -> tuple[dict[Path, str],
         raise MediaError("; ".join([f"{folder} holds no {medium.name} that end in {', '.join(medium.suffixes)} "
                                     "and can be measured", *notes]))
     return items, notes
+
+
+def task(path: Path, mark: str, coder: Coder, quality: float, metrics: Sequence[str] = ()) -> Task:
+    """One item, of the digest `mark`, through one coder."""
+    return Task(path, path.name, mark, coder.name, f"{coder.version}; {coder.settings}", float(quality), tuple(metrics))
 
 
 def timed(curves: Sequence[Curve], paths: Sequence[Path], medium: Medium, file: Path, cores: int) -> list[Curve]:

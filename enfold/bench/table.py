@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -9,18 +11,47 @@ from rich.text import Text
 
 from enfold.bench.results import BdRate, Curve, Results
 
+if TYPE_CHECKING:
+    from enfold.bench.coder import CoderResults
+    from enfold.bench.mosaic import MosaicResults
+
 DIGITS = {"psnr_db": 2, "ms_ssim": 4, "haarpsi": 4, "ssimulacra2": 1, "lite0": 4, "lpips": 4}
 
 
-def show(results: Results, console: Console | None = None) -> None:
+def show(results: Results) -> None:
     """Prints what was found; enfold's own codecs are bold."""
-    console = console or Console(highlight=False)
+    tables = [curves(results), summary(results)] if results.metrics else [summary(results)]
+    _print(*tables, *notes(results))
+
+
+def show_coder(results: CoderResults) -> None:
+    table = Table("coder", "symbols", box=SIMPLE_HEAD)
+    for name in ("threads", "encode\nMsym/s", "decode\nMsym/s", "bytes", "over entropy"):
+        table.add_column(name, justify="right")
+    for row in results.rows:
+        table.add_row(row.coder, row.workload, str(row.threads), f"{row.encode_msym_per_s:.1f}",
+                      f"{row.decode_msym_per_s:.1f}", f"{row.bytes:,}", f"{100 * row.overhead:+.3f} %")
+    costs = ", ".join(f"{name} {bits:.3f} bits" for name, bits in results.entropy_bits.items())
+    _print(table, f"{results.symbols:,} symbols ({costs} each); {results.machine.cpu}, {results.machine.cores} cores",
+           *results.notes)
+
+
+def show_mosaic(results: MosaicResults) -> None:
+    table = Table("codec", box=SIMPLE_HEAD)
+    for name in ("quality", "our bytes", "WebP mosaic", "ours / WebP", "clipped for WebP"):
+        table.add_column(name, justify="right")
+    for row in results.rows:
+        table.add_row(row.codec, str(row.quality), f"{row.our_bytes:,}", f"{row.webp_bytes:,}", f"{row.ratio:.3f}",
+                      f"{row.clipped:,} of {row.symbols:,}")
+    _print(table, f"{results.pictures} pictures of {results.data}")
+
+
+def _print(*parts: Table | str) -> None:
+    console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=160, file=console.file)     # a file has no width to keep to
-    console.print(curves(results))
-    console.print(summary(results))
-    for note in notes(results):
-        console.print(Text(note, "dim"))
+        console = Console(highlight=False, width=160)       # a file has no width to keep to
+    for part in parts:
+        console.print(Text(part, "dim") if isinstance(part, str) else part)
 
 
 def curves(results: Results) -> Table:
@@ -39,6 +70,8 @@ def curves(results: Results) -> Table:
 def summary(results: Results) -> Table:
     """A line for each codec: BD-rates, speed, memory."""
     table = Table("codec", box=SIMPLE_HEAD)
+    if not results.metrics:
+        table.add_column(results.rate_unit, justify="right")
     for cut in results.rate_ranges:
         where = "" if cut is None else f"\n{cut[0]:g} to {cut[1]:g} {results.rate_unit}"
         for metric in results.metrics:
@@ -47,8 +80,9 @@ def summary(results: Results) -> Table:
     for name in ("encode", "decode", "memory") if timed else ():
         table.add_column(f"{name}\n{'MB' if name == 'memory' else results.speed_unit}", justify="right")
     for curve in results.curves:
-        cells = [_percent(curve, results.bd_rate(curve.codec, metric.name, cut))
-                 for cut in results.rate_ranges for metric in results.metrics]
+        cells = [] if results.metrics else [f"{curve.points[0].rate:.3f}"]
+        cells += [_percent(curve, results.bd_rate(curve.codec, metric.name, cut))
+                  for cut in results.rate_ranges for metric in results.metrics]
         if timed:
             cells += [f"{curve.speed.encode:.2f}", f"{curve.speed.decode:.2f}"] if curve.speed else ["", ""]
             cells.append(f"{curve.memory.peak_mb - curve.memory.before_mb:.0f}" if curve.memory else "")

@@ -22,12 +22,16 @@ from enfold.errors import MissingWeightsError, UsageError
 
 if TYPE_CHECKING:
     from enfold.bench.results import Results
+    from enfold.bench.running import Medium
 
 EXAMPLES = """\b
 Examples:
   enfold bench images kodak/ --limit 4
   enfold bench images kodak/ --peers jpeg,avif --qualities jpeg=30,50,70,90 --out kodak-results
-  enfold bench images kodak/ --bpp-range 0.3,1.5 --metrics psnr_db,ms_ssim,haarpsi"""
+  enfold bench images kodak/ --bpp-range 0.3,1.5 --metrics psnr_db,ms_ssim,haarpsi
+  enfold bench lossless kodak/ --limit 8
+  enfold bench coder
+  enfold bench mosaic kodak/ --qualities 30,75"""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
                   help="Measure codecs beside what one would use instead.")
@@ -99,17 +103,17 @@ def audio(
     json: Json = False,
 ) -> None:
     """Rate, distortion, speed and memory of codecs of sound."""
-    from enfold.bench.audio import METRICS, bench_audio
+    from enfold.bench.audio import METRICS, bench_audio, medium
     from enfold.bench.audio_peers import PEERS
     from enfold.bench.running import Plan
 
     ours = _our_codecs(codecs)
-    plan = Plan(folder, out, ours, _names(peers, tuple(PEERS), PEERS), anchor, _qualities(qualities, ours),
+    plan = Plan(folder, out, ours, _names(peers, tuple(PEERS), tuple(PEERS)), anchor, _qualities(qualities, ours),
                 _range(kbps_range, "--kbps-range"), limit, jobs or _cores(), timing, cores)
     with _bar() as begin:
         results = bench_audio(plan, _names(metrics, tuple(METRICS)), seconds, command=_command(folder, out),
                               date=_today(), begin=begin)
-    _finish(results, out, as_json=json)
+    _finish(results, medium(seconds), folder, out, as_json=json)
 
 
 @app.command("video", epilog=FILMS)
@@ -130,23 +134,68 @@ def video(
 ) -> None:
     """Rate, distortion, speed and memory of codecs of film."""
     from enfold.bench.running import Plan
-    from enfold.bench.video import METRICS, bench_video
+    from enfold.bench.video import METRICS, bench_video, medium
     from enfold.bench.video_peers import PEERS
 
     ours = _our_codecs(codecs)
-    plan = Plan(folder, out, ours, _names(peers, tuple(PEERS), PEERS), anchor, _qualities(qualities, ours),
+    plan = Plan(folder, out, ours, _names(peers, tuple(PEERS), tuple(PEERS)), anchor, _qualities(qualities, ours),
                 _range(bpp_range), limit, jobs or _cores(), timing, cores)
     with _bar() as begin:
         results = bench_video(plan, _names(metrics, tuple(METRICS)), frames, gop, command=_command(folder, out),
                               date=_today(), begin=begin)
-    _finish(results, out, as_json=json)
+    _finish(results, medium(frames, gop), folder, out, as_json=json)
 
 
-def _finish(results: Results, out: Path, *, as_json: bool) -> None:
-    from enfold.bench import plots
+def _finish(results: Results, medium: Medium, folder: Path, out: Path, *, as_json: bool) -> None:
+    """Plots, the report, and the table."""
+    from enfold.bench import plots, report, samples
+    from enfold.bench.points import PointFile
 
-    plots.draw(results, out)
+    drawn = [path for path in plots.draw(results, out) if path.suffix == ".svg"]
+    compared = samples.comparisons(results, medium, folder, PointFile(out / "points.jsonl"))
+    report.write(results, drawn, compared, out / "report.html")
     _show(results, out, as_json=as_json)
+
+
+@app.command("lossless")
+def lossless(folder: Folder, *, codecs: Codecs = "none", peers: Peers = None, limit: Limit = 0, jobs: Jobs = 0,
+             out: Out = Path("bench-lossless"), timing: Timing = True, cores: Cores = 0, json: Json = False) -> None:
+    """Bits per dimension and speed of lossless picture codecs."""
+    from enfold.bench.lossless import Plan, bench_lossless
+    from enfold.bench.peers import LOSSLESS
+
+    plan = Plan(folder, out, _our_codecs(codecs), _names(peers, tuple(LOSSLESS), LOSSLESS), limit, jobs or _cores(),
+                timing, cores)
+    with _bar() as begin:
+        results = bench_lossless(plan, command=_command(folder, out), date=_today(), begin=begin)
+    _show(results, out, as_json=json)
+
+
+@app.command("coder")
+def coder(*, symbols: Annotated[int, typer.Option("--symbols", metavar="N", min=1024, help="How many.")] = 1 << 19,
+          json: Json = False) -> None:
+    """Symbols a second and bytes of the entropy coders."""
+    from enfold.bench.coder import bench_coder
+    from enfold.bench.table import show_coder
+
+    results = bench_coder(symbols, command=_command(), date=_today())
+    print_json(results) if json else show_coder(results)
+
+
+@app.command("mosaic")
+def mosaic(folder: Folder, *, codecs: Codecs = None,
+           qualities: Annotated[str | None, typer.Option("--qualities", metavar="A,B,...", show_default=False,
+                                                         help="Whole numbers. [default: 10,30,50,75,95]")] = None,
+           limit: Limit = 0, json: Json = False) -> None:
+    """Bytes of our symbols beside a lossless WebP of the same latents."""
+    from enfold.bench.mosaic import QUALITIES, bench_mosaic
+    from enfold.bench.table import show_mosaic
+
+    wanted = QUALITIES if qualities is None else tuple(map(round, _numbers(qualities, "--qualities")))
+    with _bar() as begin:
+        results = bench_mosaic(folder, _our_codecs(codecs), wanted, limit=limit, command=_command(folder), date=_today(),
+                               begin=begin)
+    print_json(results) if json else show_mosaic(results)
 
 
 def _show(results: Results, out: Path, *, as_json: bool) -> None:

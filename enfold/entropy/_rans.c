@@ -175,8 +175,8 @@ static int get_escaped(const Source *s, Place *p, Span span, int32_t *value)
         if (refill(s, p)) return EXHAUSTED;
         v |= (byte & 127) << (7 * k);
     }
-    const int64_t far = (int64_t)(v >> 1);
-    const int64_t found = v & 1 ? span.low - 1 - far : (int64_t)span.low + span.size + far;
+    const int64_t far = (int64_t)(v >> 1), low = span.low;
+    const int64_t found = v & 1 ? low - 1 - far : low + span.size + far;
     if (found < INT32_MIN || found > INT32_MAX) return BAD_OVERSHOOT;
     *value = (int32_t)found;
     return 0;

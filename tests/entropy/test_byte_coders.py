@@ -140,6 +140,13 @@ def test_no_symbols_take_no_bytes(byte_coder):
     assert read(byte_coder[1](data), [nothing])[0].shape == (3, 0)
 
 
+def test_tables_reach_to_both_ends_of_int32(byte_coder):
+    ends = np.array([-2**31, 2**31 - 1])
+    tables = Tables(8, ends, [1, 1], [200, 56, 200, 56])
+    call = (tables, np.array([0, 0, 1, 1], np.int32), np.array([*ends, *ends], np.int32))
+    assert np.array_equal(read(byte_coder[1](write(byte_coder[0](), [call])), [call])[0], call[2])
+
+
 def test_values_keep_the_shape_of_the_index(byte_coder):
     index, values = np.zeros((2, 3, 4), np.int64), np.arange(24).reshape(2, 3, 4) - 8
     data = write(byte_coder[0](), [(HAND, index[:, ::2], values[:, ::2])])
