@@ -12,6 +12,6 @@ FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", "-Wall"]
 setup(
     ext_modules=[
         Extension(f"enfold.entropy.{name}", [f"enfold/entropy/{name}.c"], extra_compile_args=FLAGS, optional=True)
-        for name in ("_rans", "_linear")
+        for name in ("_rans", "_contexts")
     ]
 )

@@ -50,7 +50,8 @@ def compare(anchor: Series, test: Series, rate_range: tuple[float, float] | None
         _check(name, series)
     low, high = max(s[0][1] for s in (anchor, test)), min(s[-1][1] for s in (anchor, test))
     if low >= high:
-        raise UsageError(f"the curves do not overlap: the anchor's scores are {_ends(anchor)}, the codec's {_ends(test)}")
+        raise UsageError(f"the curves do not overlap: the anchor's scores are {_ends(anchor)}, "
+                         f"the codec's {_ends(test)}")
     rates_scores = [[pair[column] for pair in series] for series in (anchor, test) for column in (0, 1)]
     percent, *fits = bjontegaard(*rates_scores, method=METHOD, require_matching_points=False, interpolators=True,
                                  min_overlap=0)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from enfold.bench.machine import Machine, this_machine
+from enfold.bench.results import Speed
 from enfold.bench.timing import Contestant, race
 from enfold.entropy.rans import RansDecoder, RansEncoder
 from enfold.entropy.sequential import SequentialDecoder, SequentialEncoder
@@ -83,8 +84,9 @@ Pair = tuple[Callable[[], Any], Callable[[Any], Any]]       # encode, and decode
 
 def bench_coder(symbols: int = 1 << 19, *, command: str = "", date: str = "") -> CoderResults:
     """Every coder that is installed, on both workloads, on one thread and on two."""
-    coders = {"enfold rANS": _rans, "enfold sequential": _sequential, "constriction ANS": partial(_constriction, stack=True),
-              "constriction range": partial(_constriction, stack=False)}
+    coders: dict[str, Callable[[Workload], Pair]] = {
+        "enfold rANS": _rans, "enfold sequential": _sequential,
+        "constriction ANS": partial(_constriction, stack=True), "constriction range": partial(_constriction, stack=False)}
     notes = []
     if find_spec("compressai") is None:
         notes.append("CompressAI is not installed and left out: pip install 'enfold[compressai]'")
@@ -113,9 +115,12 @@ def draw(name: str, symbols: int) -> Workload:
     random = np.random.default_rng(0)
     index = random.integers(0, len(scales), symbols, dtype=np.int32)
     slots = random.integers(0, 1 << tables.precision, symbols)
-    symbol = tables.slots[(index.astype(np.int64) << tables.precision) + slots]
-    symbol = np.minimum(symbol, tables.size[index] - 1)         # the rare escape: the last value instead
-    return Workload(name, tables, scales, index, (tables.low[index] + symbol).astype(np.int32))
+    values = np.empty(symbols, np.int32)
+    for table, (low, size, first) in enumerate(zip(tables.low, tables.size, tables.first, strict=True)):
+        own = index == table
+        ends = np.cumsum(tables.counts[first:first + size], dtype=np.int64)
+        values[own] = low + np.searchsorted(ends, slots[own], "right").clip(max=size - 1)   # no escapes
+    return Workload(name, tables, scales, index, values)
 
 
 def _masses(scale: float, reach: int) -> np.ndarray:
@@ -136,16 +141,16 @@ def _proven(name: str, pairs: Sequence[Pair], workload: Workload) -> int:
     return size
 
 
-def _race(pairs: dict[str, list[Pair]], threads: int, symbols: int) -> Any:
+def _race(pairs: dict[str, list[Pair]], threads: int, symbols: int) -> dict[str, Speed]:
     with ThreadPoolExecutor(threads) as pool:
-        def each(step: Callable[[int], Any]) -> list[Any]:
-            return [step(0)] if threads == 1 else list(pool.map(step, range(threads)))
+        def contestant(name: str, halves: list[Pair]) -> Contestant:
+            def each(step: Callable[[int], Any]) -> list[Any]:
+                return [step(0)] if threads == 1 else list(pool.map(step, range(threads)))
 
-        contestants = [
-            Contestant(name, 0, lambda _media, _quality, made=made: each(lambda n: made[n][0]()),
-                       lambda data, made=made: each(lambda n: made[n][1](data[n])))
-            for name, made in pairs.items()]
-        return race(contestants, [(None, symbols / 1e6)], ROUNDS)
+            return Contestant(name, 0, lambda _media, _quality: each(lambda n: halves[n][0]()),
+                              lambda data: each(lambda n: halves[n][1](data[n])))
+
+        return race([contestant(*entry) for entry in pairs.items()], [(None, symbols / 1e6)], ROUNDS)
 
 
 def _rans(work: Workload) -> Pair:
@@ -172,26 +177,28 @@ def _ours(work: Workload, encoder: type, decoder: type) -> Pair:
 
 
 def _constriction(work: Workload, *, stack: bool) -> Pair:
+    model: Any
+    told: tuple[Any, ...]
+    asked: tuple[Any, ...]
     from constriction import stream
 
     reach = int(-work.tables.low.min())
-    if len(work.tables) == 1:
+    if len(work.tables) == 1:           # categories count from 0
         weights = work.tables.counts[:-1].astype(np.float32)
-        model, parameters, shift = stream.model.Categorical(weights, perfect=False), (), reach
+        model, shift, told, asked = stream.model.Categorical(weights, perfect=False), reach, (), (len(work.index),)
     else:
-        model = stream.model.QuantizedGaussian(-reach, reach)
-        stds, shift = work.scales[work.index], 0
-        parameters = (np.zeros(len(stds)), stds)
-    values, how = work.values + np.int32(shift), parameters or (len(work.index),)
+        parameters = (np.zeros(len(work.index)), work.scales[work.index])
+        model, shift, told, asked = stream.model.QuantizedGaussian(-reach, reach), 0, parameters, parameters
+    values = work.values + np.int32(shift)
 
     def encode() -> np.ndarray:
         coder = stream.stack.AnsCoder() if stack else stream.queue.RangeEncoder()
-        (coder.encode_reverse if stack else coder.encode)(values, model, *parameters)
+        (coder.encode_reverse if stack else coder.encode)(values, model, *told)
         return coder.get_compressed()
 
     def decode(data: np.ndarray) -> np.ndarray:
         coder = stream.stack.AnsCoder(data) if stack else stream.queue.RangeDecoder(data)
-        return coder.decode(model, *how) - shift
+        return coder.decode(model, *asked) - shift
 
     return encode, decode
 

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 import enfold
-from enfold.bench.images import PACKAGES, find_pictures, load_rgb
+from enfold.bench.images import PACKAGES, load, medium
 from enfold.bench.machine import Machine, this_machine
+from enfold.bench.running import find
 from enfold.container import SectionKind, unpack
 from enfold.errors import UsageError
 
@@ -53,18 +54,19 @@ def bench_mosaic(folder: Path, codecs: Sequence[str], qualities: Sequence[int] =
                  command: str = "", date: str = "",
                  begin: Callable[[int], Callable[[], None]] = lambda count: lambda: None) -> MosaicResults:
     """Raises UsageError, MediaError, MissingWeightsError."""
-    pictures = list(find_pictures(folder, limit))
+    pictures = list(find(folder, medium(), limit)[0])
     advance = begin(len(pictures) * len(codecs) * len(qualities))
     rows = []
     for codec in codecs:
         for quality in qualities:
             counts = np.zeros(4, np.int64)
             for path in pictures:
-                counts += compare(enfold.load(codec).encode(load_rgb(path), quality=quality))
+                counts += compare(enfold.load(codec).encode(load(path), quality=quality))
                 advance()
             symbols, clipped, ours, webp = counts.tolist()
             rows.append(MosaicRow(codec, quality, symbols, clipped, ours, webp, ours / webp))
-    return MosaicResults(folder.resolve().name, len(pictures), tuple(rows), this_machine(PACKAGES), command, date)
+    return MosaicResults(folder.resolve().name, len(pictures), tuple(rows),
+                         this_machine(("enfold", "numpy", *PACKAGES)), command, date)
 
 
 def compare(data: bytes) -> tuple[int, int, int, int]:

@@ -23,22 +23,8 @@ import numpy as np
 from PIL import Image, __version__, features
 
 from enfold.bench.machine import installed
+from enfold.bench.running import Coder
 from enfold.errors import UsageError
-
-
-@dataclass(frozen=True)
-class PictureCoder:
-    """encode: (RGB (H, W, 3), quality) → a whole file. qualities: the usual ones, any order.
-    version: of the library or the weights; a point measured with another is another point."""
-
-    name: str
-    label: str
-    version: str
-    settings: str
-    qualities: tuple[float, ...]
-    encode: Callable[[np.ndarray, float], bytes]
-    decode: Callable[[bytes], np.ndarray]
-    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,13 +61,13 @@ OUR_QUALITIES = (5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 90.0, 97.0)
 
 
 @lru_cache(maxsize=32)
-def coder(name: str) -> PictureCoder:
+def coder(name: str) -> Coder:
     """A peer, or else one of enfold's codecs. Raises UsageError, MissingWeightsError."""
     peer = LOSSY.get(name) or LOSSLESS.get(name)
     return _ours(name) if peer is None else _made(name, peer)
 
 
-def _made(name: str, peer: _Peer) -> PictureCoder:
+def _made(name: str, peer: _Peer) -> Coder:
     if peer.format == "JXL":
         try:
             import pillow_jxl  # noqa: F401 (registers the format with Pillow)
@@ -100,10 +86,10 @@ def _made(name: str, peer: _Peer) -> PictureCoder:
         Image.fromarray(rgb).save(out, peer.format, **peer.options(quality))
         return out.getvalue()
 
-    return PictureCoder(name, peer.label, version, peer.settings, peer.qualities, encode, _pixels)
+    return Coder(name, peer.label, version, peer.settings, peer.qualities, encode, _pixels)
 
 
-def _ours(name: str) -> PictureCoder:
+def _ours(name: str) -> Coder:
     import enfold
 
     codec = enfold.load(name)
@@ -115,7 +101,7 @@ def _ours(name: str) -> PictureCoder:
         return np.asarray(codec.decode(data))
 
     version = f"enfold {enfold.__version__}, weights {codec.fingerprint.hex()}"
-    return PictureCoder(name, name, version, "quality", OUR_QUALITIES, encode, decode, ours=True)
+    return Coder(name, name, version, "quality", OUR_QUALITIES, encode, decode, ours=True)
 
 
 def _pixels(data: bytes) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ from enfold.bench.results import Curve, Metric, Results
 OURS = ("#d55e00", "#0072b2", "#882255", "#117733")
 PEERS = ("#7f7f7f", "#56b4e9", "#009e73", "#cc79a7", "#c9a227", "#999933", "#44aa99")
 INK, FAINT = "#222222", "#dddddd"
-STYLE = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5, "text.color": INK,
+STYLE: Any = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5, "text.color": INK,
          "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": "#888888",
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "svg.hashsalt": "enfold",
          "svg.fonttype": "none", "figure.dpi": 150, "axes.titlelocation": "left", "axes.titlesize": 11,
@@ -74,7 +75,7 @@ def speed_plot(results: Results, metric: Metric) -> Figure:
         places, speeds = [], []
         for curve, colour in _coloured(results.curves):
             bd = results.bd_rate(curve.codec, metric.name)
-            percent = 0.0 if curve.codec == anchor else bd and bd.percent
+            percent = bd.percent if bd else 0.0 if curve.codec == anchor else None
             if curve.speed is None or percent is None:
                 continue
             speed = getattr(curve.speed, way)

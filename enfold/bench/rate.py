@@ -55,7 +55,8 @@ def itemise(data: bytes) -> Rate:
     sizes: dict[str, int] = {}
     for entry in entries:
         sizes[_name(entry)] = sizes.get(_name(entry), 0) + entry.data_end - entry.data_start
-    parts = [Part("header", entries[0].start - HEADER_CHECK), Part("heads of sections", heads), Part("checksums", checks)]
+    parts = [Part("header", entries[0].start - HEADER_CHECK), Part("heads of sections", heads),
+             Part("checksums", checks)]
     symbols = sizes.pop("symbols", 0)
     bits, note = _model_bits(data)
     if bits is None:

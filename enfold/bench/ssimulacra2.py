@@ -7,8 +7,9 @@
 the recursive Gaussian that the reference uses, written as the nine taps that it amounts to;
 outside a picture lies black, as there.
 
-Guarantees: exactly 100 for equal pictures; within 0.01 of the reference implementation (libjxl's, in C++) on pictures that have
-any texture; on perfectly flat ones the reference's own float32 rounding decides, up to 1.5 points.
+Guarantees: exactly 100 for equal pictures; within 0.01 of the reference implementation (libjxl's,
+in C++) on pictures that have any texture. On perfectly flat ones the reference's own float32
+rounding decides, up to 1.5 points.
 
 Sources: Sneyers 2023, "SSIMULACRA 2", version 2.1 (the transforms and weights); Charalampidis 2016,
 "Recursive Implementation of the Gaussian Filter Using Truncated Cosine Functions" (the blur).

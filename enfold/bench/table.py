@@ -97,7 +97,7 @@ def notes(results: Results) -> list[str]:
             f"{results.machine.cores} cores"]
     said += [f"BD-rate: bytes more (+) or fewer (-) than {', '.join(anchors)} takes at equal score"] if anchors else []
     said += [f"speed: {results.timing}; memory: what encoding and decoding one adds"] if results.timing else []
-    cuts = {cut: "" if cut is None else f", {cut[0]:g} to {cut[1]:g} {results.rate_unit}" for cut in results.rate_ranges}
+    cuts = {cut: f", {cut[0]:g} to {cut[1]:g} {results.rate_unit}" if cut else "" for cut in results.rate_ranges}
     said += [f"{bd.codec}, {bd.metric}{cuts[bd.rate_range]}: no BD-rate: {bd.note}"
              for bd in results.bd_rates if bd.percent is None]
     return [*said, *results.notes]

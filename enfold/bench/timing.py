@@ -31,11 +31,12 @@ class Contestant:
 
     name: str
     quality: float
-    encode: Callable[[Any, float], bytes]
-    decode: Callable[[bytes], Any]
+    encode: Callable[[Any, float], Any]
+    decode: Callable[[Any], Any]
 
 
-def race(contestants: Sequence[Contestant], items: Sequence[tuple[Any, float]], rounds: int = ROUNDS) -> dict[str, Speed]:
+def race(contestants: Sequence[Contestant], items: Sequence[tuple[Any, float]],
+         rounds: int = ROUNDS) -> dict[str, Speed]:
     """items: media and their size in the unit of the speed (Mpix, seconds of sound, ...)."""
     spent = {contestant.name: [0.0, 0.0] for contestant in contestants}
     for media, _ in items:

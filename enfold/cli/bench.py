@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,17 +64,18 @@ def images(
     json: Json = False,
 ) -> None:
     """Rate, distortion, speed and memory of picture codecs."""
-    from enfold.bench import plots, scores
-    from enfold.bench.images import Plan, bench_images
+    from enfold.bench import scores
+    from enfold.bench.images import bench_images, medium
     from enfold.bench.peers import LOSSY
+    from enfold.bench.running import Plan
 
     ours = _our_codecs(codecs)
-    plan = Plan(folder, out, ours, _names(peers, tuple(LOSSY), LOSSY), _qualities(qualities, ours),
-                _names(metrics, scores.DEFAULT), anchor, _range(bpp_range), limit, jobs or _cores(), timing, cores)
+    plan = Plan(folder, out, ours, _names(peers, tuple(LOSSY), LOSSY), anchor, _qualities(qualities, ours),
+                _range(bpp_range), limit, jobs or _cores(), timing, cores)
     with _bar() as begin:
-        results = bench_images(plan, command=_command(folder, out), date=_today(), begin=begin)
-    plots.draw(results, out)
-    _show(results, out, as_json=json)
+        results = bench_images(plan, _names(metrics, scores.DEFAULT), command=_command(folder, out), date=_today(),
+                               begin=begin)
+    _finish(results, medium(), folder, out, as_json=json)
 
 
 SOUNDS = """\b
@@ -161,11 +162,14 @@ def _finish(results: Results, medium: Medium, folder: Path, out: Path, *, as_jso
 def lossless(folder: Folder, *, codecs: Codecs = "none", peers: Peers = None, limit: Limit = 0, jobs: Jobs = 0,
              out: Out = Path("bench-lossless"), timing: Timing = True, cores: Cores = 0, json: Json = False) -> None:
     """Bits per dimension and speed of lossless picture codecs."""
-    from enfold.bench.lossless import Plan, bench_lossless
+    from enfold.bench.lossless import bench_lossless
     from enfold.bench.peers import LOSSLESS
+    from enfold.bench.running import Plan
 
-    plan = Plan(folder, out, _our_codecs(codecs), _names(peers, tuple(LOSSLESS), LOSSLESS), limit, jobs or _cores(),
-                timing, cores)
+    others = _names(peers, tuple(LOSSLESS), LOSSLESS)
+    ours = _our_codecs(codecs)
+    plan = Plan(folder, out, ours, others, next(iter((*others, *ours)), "none"), limit=limit, jobs=jobs or _cores(),
+                timing=timing, cores=cores)
     with _bar() as begin:
         results = bench_lossless(plan, command=_command(folder, out), date=_today(), begin=begin)
     _show(results, out, as_json=json)
@@ -193,8 +197,8 @@ def mosaic(folder: Folder, *, codecs: Codecs = None,
 
     wanted = QUALITIES if qualities is None else tuple(map(round, _numbers(qualities, "--qualities")))
     with _bar() as begin:
-        results = bench_mosaic(folder, _our_codecs(codecs), wanted, limit=limit, command=_command(folder), date=_today(),
-                               begin=begin)
+        results = bench_mosaic(folder, _our_codecs(codecs), wanted, limit=limit, command=_command(folder),
+                               date=_today(), begin=begin)
     print_json(results) if json else show_mosaic(results)
 
 
@@ -208,7 +212,7 @@ def _show(results: Results, out: Path, *, as_json: bool) -> None:
     say(f"results.json and plots are in {out}")
 
 
-def _names(given: str | None, default: Sequence[str], known: Sequence[str] | None = None) -> tuple[str, ...]:
+def _names(given: str | None, default: Sequence[str], known: Iterable[str] | None = None) -> tuple[str, ...]:
     """A list of names; "none" is the empty one."""
     if given is None or given == "none":
         return tuple(default) if given is None else ()

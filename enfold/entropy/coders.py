@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.entropy.linear import product
+from enfold.entropy.contexts import product
 from enfold.entropy.rans import RansDecoder, RansEncoder
 from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError

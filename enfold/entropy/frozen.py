@@ -17,10 +17,10 @@ from functools import cached_property
 
 import numpy as np
 
+from enfold.entropy.contexts import select
 from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError
 
-_FARTHEST = np.float32(1 << 29)     # means and scales are clipped to where int32 holds them
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +74,7 @@ class FrozenLocationScale:
 
     def locate(self, context: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(index, offset): int32 arrays of the shape of mean and scale, float32, broadcast."""
-        mean, scale = np.broadcast_arrays(*(np.asarray(part, np.float32) for part in context))
-        with np.errstate(over="ignore"):        # what overflows is clipped
-            fine = np.floor(mean * np.float32(1 << self.fraction_bits) + np.float32(0.5))
-            multiple = scale * np.float32(1 << self.scale_bits)
-        mean_units = np.clip(fine, -_FARTHEST, _FARTHEST).astype(np.int32)
-        scale_units = np.clip(multiple, 0, _FARTHEST).astype(np.int32)
-        index = self._first_index.take(scale_units, mode="clip") + (mean_units & (1 << self.fraction_bits) - 1)
-        return index, mean_units >> self.fraction_bits
+        return select(*context, self._first_index, self.fraction_bits, self.scale_bits)
 
     @cached_property
     def _first_index(self) -> np.ndarray:

@@ -1,9 +1,10 @@
-/* The matrix product of linear.py: float32, one thread, no library.
+/* The arithmetic of contexts.py: float32, one thread, no library.
  *
- * It takes no care of the order of its sums: they are exact, or linear.py must not be used.
+ * The product takes no care of the order of its sums: they are exact, or it must not be used.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <math.h>
 #include <stdint.h>
 
 #if defined(__GNUC__)
@@ -71,7 +72,47 @@ static PyObject *py_product(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"product", py_product, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_linear", NULL, 0, methods, NULL, NULL, NULL, NULL};
+static const float FARTHEST = (float)(1 << 29);
 
-PyMODINIT_FUNC PyInit__linear(void) { return PyModuleDef_Init(&module); }
+/* Clips to 0 or -FARTHEST and FARTHEST; what is not a number goes to the least. */
+INLINE int32_t whole(float x, float least) { return (int32_t)(x > least ? (x < FARTHEST ? x : FARTHEST) : least); }
+
+static PyObject *py_select(PyObject *self, PyObject *args)
+{
+    Py_buffer mean, scale, levels, index, offset;
+    int fraction_bits, scale_bits;
+    if (!PyArg_ParseTuple(args, "y*y*y*iiw*w*", &mean, &scale, &levels, &fraction_bits, &scale_bits, &index, &offset))
+        return NULL;
+    const Py_ssize_t n = mean.len / (Py_ssize_t)sizeof(float), count = levels.len / (Py_ssize_t)sizeof(int32_t);
+    const int fits = scale.len == mean.len && index.len == mean.len && offset.len == mean.len && count > 0 &&
+                     fraction_bits >= 0 && fraction_bits <= 16 && scale_bits >= 0 && scale_bits <= 16;
+    if (fits) {
+        const float *means = mean.buf, *scales = scale.buf;
+        const int32_t *level = levels.buf;
+        int32_t *indices = index.buf, *offsets = offset.buf;
+        const float fine = (float)(1 << fraction_bits), coarse = (float)(1 << scale_bits);
+        Py_BEGIN_ALLOW_THREADS
+        for (Py_ssize_t j = 0; j < n; j++) {
+            const int32_t units = whole(floorf(means[j] * fine + 0.5f), -FARTHEST);
+            const int32_t multiple = whole(scales[j] * coarse, 0);
+            indices[j] = level[multiple < count ? multiple : count - 1] + (units & ((1 << fraction_bits) - 1));
+            offsets[j] = units >> fraction_bits;
+        }
+        Py_END_ALLOW_THREADS
+    } else {
+        PyErr_SetString(PyExc_ValueError, "buffers are not of one size");
+    }
+    PyBuffer_Release(&mean);
+    PyBuffer_Release(&scale);
+    PyBuffer_Release(&levels);
+    PyBuffer_Release(&index);
+    PyBuffer_Release(&offset);
+    if (!fits) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"product", py_product, METH_VARARGS, NULL}, {"select", py_select, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_contexts", NULL, 0, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__contexts(void) { return PyModuleDef_Init(&module); }

@@ -1,0 +1,63 @@
+"""The arithmetic of exact contexts: small, on one thread, in C where there is a compiler.
+
+    mean, scale = product(weights, features)        what is known makes a mean and a scale
+    index, offset = select(mean, scale, …)          and these choose a table
+
+A linear-algebra library would do for the product, and does where the C is missing: the sums are
+exact, so any order gives the same bits. But its threads cost more than products this small, and
+get in the way of those that a data loader or torch already runs.
+
+Guarantee: without the C, NumPy gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+try:
+    if os.environ.get("ENFOLD_NO_C"):
+        raise ImportError("asked for")
+    from enfold.entropy import _contexts as _compiled  # type: ignore[attr-defined]
+except ImportError:
+    _compiled = None
+
+_FARTHEST = np.float32(1 << 29)     # means and scales are clipped to where int32 holds them
+
+
+def product(weight: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """weight (O, F) times features (..., F, n) → (..., O, n), float32. Exact only if every partial sum is."""
+    weight = np.ascontiguousarray(weight, np.float32)
+    features = np.ascontiguousarray(features, np.float32)
+    if _compiled is None:
+        return np.matmul(weight, features)
+    (outputs, inputs), (*outer, _, n) = weight.shape, features.shape
+    out = np.empty((*outer, outputs, n), np.float32)
+    for index in np.ndindex(*outer):
+        _compiled.product(weight, features[index], out[index], outputs, inputs, n)
+    return out
+
+
+def select(mean: np.ndarray, scale: np.ndarray, levels: np.ndarray, fraction_bits: int,
+           scale_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """(index, offset), int32 of the shape of mean and scale, which are float32 and are broadcast.
+
+    mean to the nearest multiple of 2^-fraction_bits, halves up: its floor is the offset, what is
+    left is added to the index. levels (int32): the index for each multiple of 2^-scale_bits of
+    scale, rounded down; the last for larger ones.
+    """
+    mean, scale = np.asarray(mean, np.float32), np.asarray(scale, np.float32)
+    if mean.shape != scale.shape:
+        mean, scale = np.broadcast_arrays(mean, scale)
+    if _compiled is not None:
+        index, offset = np.empty(mean.shape, np.int32), np.empty(mean.shape, np.int32)
+        _compiled.select(np.ascontiguousarray(mean), np.ascontiguousarray(scale), levels, fraction_bits, scale_bits,
+                         index, offset)
+        return index, offset
+    with np.errstate(over="ignore"):        # what overflows is clipped
+        fine = np.floor(mean * np.float32(1 << fraction_bits) + np.float32(0.5))
+        multiple = scale * np.float32(1 << scale_bits)
+    units = np.clip(fine, -_FARTHEST, _FARTHEST).astype(np.int32)
+    index = levels.take(np.clip(multiple, 0, _FARTHEST).astype(np.int32), mode="clip")
+    return index + (units & (1 << fraction_bits) - 1), units >> fraction_bits
