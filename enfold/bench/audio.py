@@ -12,8 +12,10 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+
 from enfold.bench.audio_metrics import METRICS
-from enfold.bench.audio_peers import EXTRA, coder, fitted, read_sound
+from enfold.bench.audio_peers import EXTRA, coder, fitted, read_pcm, read_sound, unfit_pcm
 from enfold.bench.points import Point, Task
 from enfold.bench.results import Results
 from enfold.bench.running import Medium, Plan, bench, chosen, finite
@@ -39,6 +41,12 @@ def bench_audio(plan: Plan, metrics: Sequence[str] = tuple(METRICS), seconds: fl
     return bench(plan, medium(seconds), found, notes, command=command, date=date, begin=begin)
 
 
+def lossless() -> Medium:
+    """Sounds of 16 bits, for `bench lossless`: the rate is bits a sample, and nothing may change."""
+    return Medium("sounds", "bits/sample", "× real time", SUFFIXES, PACKAGES, 8.0, coder, read_pcm,
+                  attrgetter("seconds"), measure_lossless, unfit_pcm)
+
+
 def measure(task: Task, seconds: float = 0) -> Point:
     """One sound through one coder at one quality; runs in a worker."""
     sound, by = read_sound(task.path, seconds), coder(task.codec)
@@ -50,6 +58,16 @@ def measure(task: Task, seconds: float = 0) -> Point:
     scores = {name: METRICS[name].score(sound.samples, decoded.samples, sound.rate_hz) for name in task.metrics}
     return Point(task.item, task.digest, task.codec, task.version, task.quality, len(data),
                  8 * len(data) / sound.seconds / 1000, finite(scores))
+
+
+def measure_lossless(task: Task) -> Point:
+    """One sound through one lossless coder; runs in a worker."""
+    sound, by = read_pcm(task.path), coder(task.codec)
+    data = by.encode(sound, task.quality)
+    if not np.array_equal(by.decode(data).samples, sound.samples):
+        raise UsageError(f"{task.codec} is not lossless: {task.item} came back changed")
+    return Point(task.item, task.digest, task.codec, task.version, task.quality, len(data),
+                 8 * len(data) / sound.samples.size, {})
 
 
 def unfit(path: Path, seconds: float = 0) -> str | None:

@@ -5,7 +5,7 @@
     mp3    LAME, constant rate                bare frames, no tag, no Xing frame
     flac   libFLAC, level 8; lossless         FLAC
 
-Quality is kbit/s a channel, as asked of the encoder; rates are counted on the bytes. A sound whose
+Of the first three, quality is kbit/s a channel, as asked of the encoder; rates are counted on the bytes. A sound whose
 sampling rate a codec does not take is resampled to the next higher one that it does (Opus codes
 44.1 kHz at 48), and back after decoding.
 
@@ -35,7 +35,7 @@ HINT = f"pip install 'enfold[{EXTRA}]'"
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """samples: float32 (samples, channels), full scale being 1."""
+    """samples: (samples, channels), float32 with full scale 1; int16 where nothing may be lost."""
 
     samples: np.ndarray
     rate_hz: int
@@ -71,12 +71,15 @@ PEERS: dict[str, _Peer] = {
                  (32, 40, 48, 64, 80, 96, 128), MPEG2_HZ, delay=576 + 529,
                  options={"write_xing": "0", "id3v2_version": "0"}),
 }
+LOSSLESS = ("flac",)
 OUR_QUALITIES = (5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 90.0, 97.0)
 
 
 @lru_cache(maxsize=32)
 def coder(name: str) -> Coder:
     """A peer, or else one of enfold's codecs. Raises UsageError, MissingWeightsError."""
+    if name in LOSSLESS:
+        return _flac()
     peer = PEERS.get(name)
     return _ours(name) if peer is None else _made(name, peer)
 
@@ -105,19 +108,41 @@ def fitted(decoded: Sound, original: Sound) -> Sound:
     return Sound(samples, original.rate_hz)
 
 
-def write_flac(samples: np.ndarray, rate_hz: int) -> bytes:
-    """int16 (samples, channels) → a FLAC file, at its highest level. Raises UsageError."""
-    if samples.dtype != np.int16 or samples.ndim != 2:
-        raise UsageError(f"samples are {samples.dtype} of shape {samples.shape}; "
-                         "they must be int16 of shape (samples, channels)")
+def read_pcm(path: Path) -> Sound:
+    """All of a sound whose samples are whole, as int16. Raises MediaError, UsageError."""
+    reason = unfit_pcm(path)
+    if reason is not None:
+        raise MediaError(f"{path.name}: {reason}")
+    return Sound(*_soundfile().read(path, dtype="int16", always_2d=True))
+
+
+def unfit_pcm(path: Path) -> str | None:
+    """Why int16 cannot hold a file's samples; None if it can. Raises MediaError, UsageError."""
+    soundfile = _soundfile()
+    try:
+        subtype = soundfile.info(path).subtype
+    except soundfile.LibsndfileError as error:
+        raise MediaError(f"{path.name}: not a sound that can be read: {error.error_string}") from error
+    return None if subtype in ("PCM_16", "PCM_U8", "PCM_S8") else f"its samples are {subtype}, not whole ones of 16 bits"
+
+
+def write_flac(sound: Sound) -> bytes:
+    """int16 samples → a FLAC file, at the highest level. Raises UsageError."""
+    if sound.samples.dtype != np.int16:
+        raise UsageError(f"samples are {sound.samples.dtype}; FLAC takes int16 here: scale by 32768 and round first")
     out = BytesIO()
-    _soundfile().write(out, samples, rate_hz, subtype="PCM_16", format="FLAC", compression_level=1.0)
+    _soundfile().write(out, sound.samples, sound.rate_hz, subtype="PCM_16", format="FLAC", compression_level=1.0)
     return out.getvalue()
 
 
-def read_flac(data: bytes) -> np.ndarray:
-    """What `write_flac` was given."""
-    return _soundfile().read(BytesIO(data), dtype="int16", always_2d=True)[0]
+def _read_flac(data: bytes) -> Sound:
+    return Sound(*_soundfile().read(BytesIO(data), dtype="int16", always_2d=True))
+
+
+def _flac() -> Coder:
+    soundfile = _soundfile()
+    version = f"libsndfile {soundfile.__libsndfile_version__}, soundfile {soundfile.__version__}"
+    return Coder("flac", "FLAC", version, "level 8", (0,), lambda sound, _: write_flac(sound), _read_flac)
 
 
 def _made(name: str, peer: _Peer) -> Coder:

@@ -86,7 +86,8 @@ def bench_coder(symbols: int = 1 << 19, *, command: str = "", date: str = "") ->
     """Every coder that is installed, on both workloads, on one thread and on two."""
     coders: dict[str, Callable[[Workload], Pair]] = {
         "enfold rANS": _rans, "enfold sequential": _sequential,
-        "constriction ANS": partial(_constriction, stack=True), "constriction range": partial(_constriction, stack=False)}
+        "constriction ANS": partial(_constriction, stack=True),
+        "constriction range": partial(_constriction, stack=False)}
     notes = []
     if find_spec("compressai") is None:
         notes.append("CompressAI is not installed and left out: pip install 'enfold[compressai]'")

@@ -32,12 +32,12 @@ def bench_images(plan: Plan, metrics: Sequence[str] = scores.DEFAULT, *, command
 
 def medium() -> Medium:
     """Pictures, as uint8 RGB arrays (height, width, 3)."""
-    return Medium("pictures", "bpp", "Mpix/s", SUFFIXES, PACKAGES, TIMED_BPP, coder, load, mpix, measure, unfit)
+    return Medium("pictures", "bpp", "Mpix/s", SUFFIXES, PACKAGES, TIMED_BPP, coder, load_rgb, mpix, measure, unfit)
 
 
 def measure(task: Task) -> Point:
     """One picture through one coder at one quality; runs in a worker."""
-    picture, by = load(task.path), coder(task.codec)
+    picture, by = load_rgb(task.path), coder(task.codec)
     data = by.encode(picture, task.quality)
     decoded = by.decode(data)
     if decoded.shape != picture.shape:
@@ -47,7 +47,7 @@ def measure(task: Task) -> Point:
                  8 * len(data) / (picture.shape[0] * picture.shape[1]), finite(found))
 
 
-def load(path: Path) -> np.ndarray:
+def load_rgb(path: Path) -> np.ndarray:
     """uint8 (H, W, 3); grey is widened, alpha dropped. Raises MediaError."""
     pixels = read_picture(path).pixels
     return np.repeat(pixels[..., None], 3, -1) if pixels.ndim == 2 else pixels

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from enfold.bench.images import load, medium
+from enfold.bench.images import load_rgb, medium
 from enfold.bench.peers import coder
 from enfold.bench.points import Point, Task
 from enfold.bench.results import Results
@@ -28,7 +28,7 @@ def bench_lossless(plan: Plan, *, command: str = "", date: str = "",
 
 def measure(task: Task) -> Point:
     """One picture through one coder; runs in a worker."""
-    picture, by = load(task.path), coder(task.codec)
+    picture, by = load_rgb(task.path), coder(task.codec)
     data = by.encode(picture, task.quality)
     decoded = by.decode(data)
     if not np.array_equal(decoded, picture):

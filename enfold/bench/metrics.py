@@ -31,14 +31,14 @@ C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, over all channels; infinite for equal pictures."""
-    _check(a, b)
+    check_pair(a, b)
     mse = np.mean(np.square(a.astype(np.float64) - b))
     return math.inf if mse == 0 else float(10 * np.log10(255**2 / mse))
 
 
 def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """Multi-scale structural similarity, 0 to 1. Raises UsageError for a side below 161 pixels."""
-    _check(a, b)
+    check_pair(a, b)
     if min(a.shape[:2]) < LEAST_SIDE:
         raise UsageError(f"the picture has {a.shape[1]}×{a.shape[0]} pixels; MS-SSIM needs {LEAST_SIDE} or more "
                          "each way, for five scales: use psnr_db for smaller ones")
@@ -72,7 +72,8 @@ def _halved(x: np.ndarray) -> np.ndarray:
     return (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
 
 
-def _check(a: np.ndarray, b: np.ndarray) -> None:
+def check_pair(a: np.ndarray, b: np.ndarray) -> None:
+    """Raises UsageError where these are not two uint8 RGB pictures of one shape."""
     for picture in (a, b):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
             raise UsageError(f"a picture is {picture.dtype} of shape {picture.shape}; "

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import enfold
-from enfold.bench.images import PACKAGES, load, medium
+from enfold.bench.images import PACKAGES, load_rgb, medium
 from enfold.bench.machine import Machine, this_machine
 from enfold.bench.running import find
 from enfold.container import SectionKind, unpack
@@ -61,7 +61,7 @@ def bench_mosaic(folder: Path, codecs: Sequence[str], qualities: Sequence[int] =
         for quality in qualities:
             counts = np.zeros(4, np.int64)
             for path in pictures:
-                counts += compare(enfold.load(codec).encode(load(path), quality=quality))
+                counts += compare(enfold.load(codec).encode(load_rgb(path), quality=quality))
                 advance()
             symbols, clipped, ours, webp = counts.tolist()
             rows.append(MosaicRow(codec, quality, symbols, clipped, ours, webp, ours / webp))

@@ -25,7 +25,7 @@ INK, FAINT = "#222222", "#dddddd"
 STYLE: Any = {"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.5, "text.color": INK,
          "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": "#888888",
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "svg.hashsalt": "enfold",
-         "svg.fonttype": "none", "figure.dpi": 150, "axes.titlelocation": "left", "axes.titlesize": 11,
+         "svg.fonttype": "path", "figure.dpi": 150, "axes.titlelocation": "left", "axes.titlesize": 11,
          "axes.titleweight": "bold", "axes.titlepad": 12}
 TICKS = (1, 1.5, 2, 3, 5, 7)
 LOG_TICKS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.997, 0.998, 0.999, 0.9995)

@@ -23,7 +23,7 @@ from enfold.media import replace_file
 
 TEMPLATE = Path(__file__).with_name("report.html")
 TITLES = {"pictures": "Codecs of pictures", "sounds": "Codecs of sound", "films": "Codecs of film"}
-INKS = {"#222222": "var(--ink)", "#ffffff": "var(--paper)", "#dddddd": "var(--faint)", "#888888": "var(--dim)"}
+INKS = {"#222222": "var(--ink)", "#ffffff": "none", "#dddddd": "var(--faint)", "#888888": "var(--dim)"}
 
 
 def write(results: Results, plots: Sequence[Path], comparisons: Sequence[Comparison], path: Path) -> None:
@@ -80,7 +80,7 @@ def _samples(comparisons: Sequence[Comparison]) -> str:
     how = ("Each player goes on where the last one stopped." if heard else
            "Drag over a picture or move the slider; keys 0 to 9 choose the right picture, with Shift the left "
            "one, and Space flips between them.")
-    said = f"The first codec sets the size, and every other gives the smallest file that is not smaller. {how}"
+    said = f"The first codec sets the size; every other gives its smallest file that is no smaller. {how}"
     sections = "".join(_comparison(comparison, heard) for comparison in comparisons)
     return f'<h2>At equal bytes</h2><p class="dim">{said}</p>{sections}'
 
@@ -100,7 +100,7 @@ def _version(item: str, version: Version) -> str:
     excerpt = version.excerpt
     player = "" if excerpt.sound is None else (f'<audio controls preload="none" aria-label="{escape(said)}" '
                                                f'src="{_data_uri(excerpt.sound, "audio/flac")}"></audio>')
-    return (f'<figure data-label="{escape(version.label)}">'
+    return (f'<figure data-label="{escape(version.label)}"{" data-ours=1" if version.ours else ""}>'
             f'<img alt="{escape(said)}" src="{_data_uri(excerpt.image, excerpt.image_type)}">{player}'
             f"<figcaption>{name}<small> {escape(facts)}</small></figcaption></figure>")
 

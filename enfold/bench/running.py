@@ -61,7 +61,7 @@ class Medium:
 
     name: in the plural. excerpt: which part of each item, in words; "" for all of it. packages:
     whose versions matter. coder: by name; raises UsageError. load: a file's media; size: theirs, in
-    the unit of speed. measure: one task. unfit: why a file cannot take part, None if it can.
+    the unit of speed. measure: one task. unfit: why a file cannot take part, None if it can; may raise MediaError.
     timed_rate: speed is measured at the quality nearest to it.
     """
 
@@ -155,7 +155,10 @@ def find(folder: Path, medium: Medium, limit: int = 0) -> tuple[dict[Path, str],
     for path in paths:
         if limit and len(items) == limit:
             break
-        reason = medium.unfit(path)
+        try:
+            reason = medium.unfit(path)
+        except MediaError as error:
+            reason = str(error)
         if reason is None:
             items[path] = digest(path.read_bytes() + medium.excerpt.encode())
         else:

@@ -100,14 +100,6 @@ def comparisons(results: Results, medium: Medium, folder: Path, points: PointFil
     return found
 
 
-def pictures() -> Medium:
-    """Pictures, as `comparisons` needs them."""
-    from enfold.bench import images, peers
-
-    return Medium("pictures", "bpp", "Mpix/s", images.SUFFIXES, images.PACKAGES, images.TIMED_BPP, peers.coder,
-                  images.load_rgb, np.size, images.measure)
-
-
 def at_least(size: int, encode: Callable[[float], bytes], known: Mapping[float, int]) -> bytes:
     """The smallest file of `size` bytes or more; the largest known where none has so many.
 
@@ -191,7 +183,7 @@ def _sound_excerpts(original: Sound, decoded: Sequence[Sound]) -> list[Excerpt]:
 def _heard(sound: Sound) -> Excerpt:
     pcm = (sound.samples * 2**15).round().clip(-2**15, 2**15 - 1).astype(np.int16)
     about = f"the first {sound.seconds:.1f} seconds; spectrogram from 0 to {sound.rate_hz / 2000:g} kHz, upwards"
-    return Excerpt(_spectrogram(sound), "image/png", about, write_flac(pcm, sound.rate_hz))
+    return Excerpt(_spectrogram(sound), "image/png", about, write_flac(Sound(pcm, sound.rate_hz)))
 
 
 def _spectrogram(sound: Sound) -> bytes:
@@ -206,7 +198,8 @@ def _spectrogram(sound: Sound) -> bytes:
                               scale="dB", mode="magnitude", vmin=LEVELS_DB[0], vmax=LEVELS_DB[1])
     ticks = range(int(sound.seconds) + 1)
     axes.set_xticks([tick * 1000 for tick in ticks], [str(tick) for tick in ticks])
-    axes.set(xlabel="seconds", ylabel="kHz")
+    axes.set(xlabel="seconds", ylabel="kHz", facecolor="black")
+    axes.spines[:].set_visible(False)
     axes.tick_params(colors="#888888")
     for part in (axes.xaxis.label, axes.yaxis.label):
         part.set_color("#888888")
@@ -223,5 +216,5 @@ def _sound_score(original: Sound, decoded: Sound) -> str:
 SHOWS = {
     "pictures": Show((0.25, 0.75), lambda a, b: f"PSNR {psnr_db(a, b):.2f} dB", _picture_excerpts),
     "films": Show((0.05, 0.2), _film_score, _film_excerpts),
-    "sounds": Show((48, 128), _sound_score, _sound_excerpts),
+    "sounds": Show((64,), _sound_score, _sound_excerpts),
 }

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from enfold.bench import running
-from enfold.bench.metrics import _check, ms_ssim, psnr_db
+from enfold.bench.metrics import check_pair, ms_ssim, psnr_db
 from enfold.bench.results import Metric
 from enfold.bench.running import Scored
 from enfold.bench.ssimulacra2 import ssimulacra2
@@ -37,7 +37,7 @@ def haarpsi(original: np.ndarray, other: np.ndarray) -> float:
     """0 to 1. Source: Reisenhofer et al. 2018, by the package piq."""
     from piq import haarpsi
 
-    _check(original, other)
+    check_pair(original, other)
     return float(haarpsi(_tensor(original) / 255, _tensor(other) / 255))
 
 
@@ -49,7 +49,7 @@ def lite0(original: np.ndarray, other: np.ndarray) -> float:
     """
     import torch
 
-    _check(original, other)
+    check_pair(original, other)
     network, levels = _lite0(), []
     with torch.inference_mode():
         x = torch.cat([(_tensor(picture) - 127) / 128 for picture in (original, other)])
@@ -66,7 +66,7 @@ def lpips(original: np.ndarray, other: np.ndarray) -> float:
     """Source: Zhang et al. 2018, with VGG-16, by the package piq."""
     import torch
 
-    _check(original, other)
+    check_pair(original, other)
     with torch.inference_mode():
         return float(_lpips()(_tensor(original) / 255, _tensor(other) / 255))
 

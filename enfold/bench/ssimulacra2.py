@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from enfold.bench.metrics import _check
+from enfold.bench.metrics import check_pair
 from enfold.errors import UsageError
 
 SCALES, LEAST_SIDE, SIGMA = 6, 8, 1.5
@@ -60,7 +60,7 @@ def ssimulacra2(original: np.ndarray, other: np.ndarray) -> float:
 
     Raises UsageError for a side below 8 pixels.
     """
-    _check(original, other)
+    check_pair(original, other)
     if min(original.shape[:2]) < LEAST_SIDE:
         raise UsageError(f"the picture has {original.shape[1]}×{original.shape[0]} pixels; SSIMULACRA 2 needs "
                          f"{LEAST_SIDE} or more each way: use psnr_db for smaller ones")

@@ -70,7 +70,7 @@ def images(
     from enfold.bench.running import Plan
 
     ours = _our_codecs(codecs)
-    plan = Plan(folder, out, ours, _names(peers, tuple(LOSSY), LOSSY), anchor, _qualities(qualities, ours),
+    plan = Plan(folder, out, ours, _names(peers, tuple(LOSSY), tuple(LOSSY)), anchor, _qualities(qualities, ours),
                 _range(bpp_range), limit, jobs or _cores(), timing, cores)
     with _bar() as begin:
         results = bench_images(plan, _names(metrics, scores.DEFAULT), command=_command(folder, out), date=_today(),
@@ -144,7 +144,8 @@ def video(
     with _bar() as begin:
         results = bench_video(plan, _names(metrics, tuple(METRICS)), frames, gop, command=_command(folder, out),
                               date=_today(), begin=begin)
-    _finish(results, medium(frames, gop), folder, out, as_json=json)
+    metrics_had = [metric.name for metric in results.metrics]
+    _finish(results, medium(frames, gop, metrics_had), folder, out, as_json=json)
 
 
 def _finish(results: Results, medium: Medium, folder: Path, out: Path, *, as_json: bool) -> None:
@@ -155,7 +156,7 @@ def _finish(results: Results, medium: Medium, folder: Path, out: Path, *, as_jso
     drawn = [path for path in plots.draw(results, out) if path.suffix == ".svg"]
     compared = samples.comparisons(results, medium, folder, PointFile(out / "points.jsonl"))
     report.write(results, drawn, compared, out / "report.html")
-    _show(results, out, as_json=as_json)
+    _show(results, out, "results.json, report.html and plots", as_json=as_json)
 
 
 @app.command("lossless")
@@ -202,14 +203,14 @@ def mosaic(folder: Folder, *, codecs: Codecs = None,
     print_json(results) if json else show_mosaic(results)
 
 
-def _show(results: Results, out: Path, *, as_json: bool) -> None:
+def _show(results: Results, out: Path, made: str = "results.json", *, as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
     from enfold.bench.table import show
 
     show(results)
-    say(f"results.json and plots are in {out}")
+    say(f"written to {out}: {made}")
 
 
 def _names(given: str | None, default: Sequence[str], known: Iterable[str] | None = None) -> tuple[str, ...]:

@@ -52,13 +52,13 @@ class Compand(nn.Module):
         return self.raw_power.sigmoid()
 
     def forward(self, y: Tensor) -> Tensor:
-        grown = torch.expm1(self.power * torch.log1p(y.abs() / COMPAND_WIDTH))
+        grown = (1 + y.abs() / COMPAND_WIDTH) ** self.power - 1
         return y.sign() * grown * (COMPAND_WIDTH / self.power)
 
     def expand(self, u: Tensor) -> Tensor:
         """The inverse of `forward`."""
-        grown = torch.log1p(u.abs() * (self.power / COMPAND_WIDTH)) / self.power
-        return u.sign() * torch.expm1(grown) * COMPAND_WIDTH
+        grown = (1 + u.abs() * (self.power / COMPAND_WIDTH)) ** (1 / self.power) - 1
+        return u.sign() * grown * COMPAND_WIDTH
 
 
 class Analysis(nn.Module):
