@@ -123,7 +123,7 @@ def unfit_pcm(path: Path) -> str | None:
         subtype = soundfile.info(path).subtype
     except soundfile.LibsndfileError as error:
         raise MediaError(f"{path.name}: not a sound that can be read: {error.error_string}") from error
-    return None if subtype in ("PCM_16", "PCM_U8", "PCM_S8") else f"its samples are {subtype}, not whole ones of 16 bits"
+    return None if subtype in ("PCM_16", "PCM_U8", "PCM_S8") else f"its samples are {subtype}, not 16-bit integers"
 
 
 def write_flac(sound: Sound) -> bytes:

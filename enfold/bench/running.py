@@ -158,7 +158,7 @@ def find(folder: Path, medium: Medium, limit: int = 0) -> tuple[dict[Path, str],
         try:
             reason = medium.unfit(path)
         except MediaError as error:
-            reason = str(error)
+            reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
         if reason is None:
             items[path] = digest(path.read_bytes() + medium.excerpt.encode())
         else:
