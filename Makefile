@@ -22,7 +22,7 @@ lint: $(READY)
 
 $(READY): pyproject.toml setup.py constraints.txt $(wildcard enfold/entropy/*.c)
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,lint]'
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,bench,test,lint]'
 	touch $@
 
 clean:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "pretrained": {"errors", "registry", "codec", "media"},
     "learners": {"errors", "codec", "pretrained", "registry", "layers"},
     "testing": {"errors", "container", "codec", "media"},
-    "bench": {"errors", "media", "container", "registry"},
+    "bench": {"errors", "geometry", "media", "container", "registry", "entropy"},
     "cli": None,            # the public face and what hangs on it
     "__init__": None,
     "__main__": {"cli"},

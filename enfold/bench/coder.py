@@ -15,6 +15,7 @@ too. Two threads code a half each.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -205,7 +206,9 @@ def _constriction(work: Workload, *, stack: bool) -> Pair:
 
 
 def _compressai(work: Workload) -> Pair:
-    from compressai import ans
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)      # importing it on a recent torch warns
+        from compressai import ans
 
     tables, scale = work.tables, 1 << COMPRESSAI_BITS - work.tables.precision
     cdfs = [[0, *(np.cumsum(tables.counts[first:first + size + 1], dtype=np.int64) * scale).tolist()]

@@ -109,6 +109,9 @@ def bench(plan: Plan, medium: Medium, metrics: Sequence[Metric], notes: Sequence
     if plan.anchor not in (c.name for c in coders):
         raise UsageError(f"the anchor {plan.anchor!r} is not among {', '.join(c.name for c in coders) or 'no codecs'}: "
                          "add it to --peers or --codecs, or name another with --anchor")
+    if unknown := set(plan.qualities) - {c.name for c in coders}:
+        raise UsageError(f"qualities for {', '.join(sorted(unknown))}, which this bench does not measure: "
+                         f"it measures {', '.join(c.name for c in coders)}")
     plan.out.mkdir(parents=True, exist_ok=True)
     items, unfit = find(plan.folder, medium, plan.limit)
     tasks = [task(path, mark, c, quality, [metric.name for metric in metrics])

@@ -152,7 +152,7 @@ def _worst(original: np.ndarray, decoded: Sequence[np.ndarray]) -> tuple[int, in
 
 def _webp(picture: np.ndarray) -> bytes:
     out = BytesIO()
-    Image.fromarray(picture).save(out, "WEBP", lossless=True, quality=100, method=4)
+    Image.fromarray(picture).save(out, "WEBP", lossless=True, quality=50, method=4)
     return out.getvalue()
 
 

@@ -213,14 +213,15 @@ def _show(results: Results, out: Path, made: str = "results.json", *, as_json: b
     say(f"written to {out}: {made}")
 
 
-def _names(given: str | None, default: Sequence[str], known: Iterable[str] | None = None) -> tuple[str, ...]:
+def _names(given: str | None, default: Sequence[str], known: Iterable[str] | None = None,
+           what: str = "peer") -> tuple[str, ...]:
     """A list of names; "none" is the empty one."""
     if given is None or given == "none":
         return tuple(default) if given is None else ()
     names = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
     for name in names:
         if known is not None and name not in known:
-            raise UsageError(f"no peer is called {name!r}; there are {', '.join(known)}, and none")
+            raise UsageError(f"no {what} is called {name!r}; there are {', '.join(known)}, and none")
     return names
 
 
@@ -230,7 +231,7 @@ def _our_codecs(given: str | None) -> tuple[str, ...]:
     from enfold import registry
 
     if given is not None:
-        return _names(given, (), (*registry.entries(), "none"))
+        return _names(given, (), registry.entries(), "codec")
     found = []
     for name in registry.entries():
         try:

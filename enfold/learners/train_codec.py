@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from enfold.layers.trainable import Trainable
 
+HELD_OUT_CROP = 256          # side of the centre crop that is validated on
 HELD_OUT_EVERY = 40          # every so many-th picture is for validation, never trained on
 POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -123,9 +124,9 @@ class Crops:
 
 
 @torch.no_grad()
-def validate(model: Trainable, files: list[Path], crop: int) -> tuple[tuple[float, float, float], ...]:
+def validate(model: Trainable, files: list[Path]) -> tuple[tuple[float, float, float], ...]:
     """(position, mean bpp, mean PSNR in dB) at each of POSITIONS, over centre crops."""
-    size = 2 * crop
+    size = HELD_OUT_CROP
     pixels = []
     for file in files:
         picture = np.asarray(Image.open(file).convert("RGB"))
@@ -209,7 +210,7 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
             seconds = before_s + now - started
             _save(out, model, optimiser, average, step, seconds, skipped)
             progress = Progress(step, seconds / 60, done, rate, value, loss.bpp.mean().item(), 0.0,
-                                skipped, _validated(model, average, held_out, recipe.crop))
+                                skipped, _validated(model, average, held_out))
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(asdict(progress)) + "\n")
             report(progress)
@@ -224,13 +225,12 @@ def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
         torch._foreach_lerp_([average[name] for name in own], list(own.values()), 1 - decay)
 
 
-def _validated(model: Trainable, average: dict[str, Tensor], files: list[Path],
-               crop: int) -> tuple[tuple[float, float, float], ...]:
+def _validated(model: Trainable, average: dict[str, Tensor], files: list[Path]) -> tuple[tuple[float, float, float], ...]:
     """`validate` with the averaged weights in place; puts the model's own back."""
     own = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(average)
     try:
-        return validate(model, files, crop)
+        return validate(model, files)
     finally:
         model.load_state_dict(own)
 

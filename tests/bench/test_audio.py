@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_lossless_bench_of_sounds_counts_bits_a_sample(folder, tmp_path):
 def test_missing_pyav_is_said_with_what_to_do(monkeypatch):
     from enfold.bench import audio_peers
 
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     audio_peers.coder.cache_clear()
     with pytest.raises(UsageError, match=r"needs PyAV.*pip install 'enfold\[bench\]'"):
         audio_peers.coder("opus")

@@ -130,6 +130,11 @@ def test_an_anchor_that_is_not_measured_is_refused(folder, tmp_path):
         bench_images(plan(folder, tmp_path, anchor="avif"), ["psnr_db"])
 
 
+def test_qualities_of_a_codec_that_is_not_measured_are_refused(folder, tmp_path):
+    with pytest.raises(UsageError, match="qualities for avif, which this bench does not measure: it measures jpeg"):
+        bench_images(plan(folder, tmp_path, qualities={**QUALITIES, "avif": (50.0,)}), ["psnr_db"])
+
+
 def test_a_folder_without_pictures_is_named(tmp_path):
     with pytest.raises(MediaError, match=r"holds no pictures that end in \.png"):
         bench_images(plan(tmp_path, tmp_path / "out"), ["psnr_db"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'enfold[bench]'")
@@ -41,7 +43,7 @@ def test_each_metric_has_a_plot_and_speed_has_one(results, tmp_path):
 def test_the_same_results_give_the_same_files(results, tmp_path):
     for folder in (tmp_path / "1", tmp_path / "2"):
         folder.mkdir()
-        plots.draw(results, folder)
+        plots.draw(replace(results, metrics=METRICS[:1]), folder)
     for path in (tmp_path / "1").iterdir():
         assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes(), path.name
 
