@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from enfold.bench.audio_metrics import METRICS
-from enfold.bench.audio_peers import EXTRA, coder, fitted, read_pcm, read_sound, unfit_pcm
+from enfold.bench.audio_peers import coder, fitted, read_pcm, read_sound, unfit_pcm
 from enfold.bench.points import Point, Task
 from enfold.bench.results import Results
 from enfold.bench.running import Medium, Plan, bench, chosen, finite
@@ -37,7 +37,7 @@ def medium(seconds: float = 0) -> Medium:
 def bench_audio(plan: Plan, metrics: Sequence[str] = tuple(METRICS), seconds: float = 0, *, command: str = "",
                 date: str = "", begin: Callable[[int], Callable[[], None]] = lambda count: lambda: None) -> Results:
     """See `running.bench`. metrics: names; those that cannot be had are left out with a note."""
-    found, notes = chosen(METRICS, metrics, EXTRA)
+    found, notes = chosen(METRICS, metrics, "measures")
     return bench(plan, medium(seconds), found, notes, command=command, date=date, begin=begin)
 
 

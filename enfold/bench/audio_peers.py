@@ -29,8 +29,7 @@ from enfold.bench.audio_metrics import resampled
 from enfold.bench.running import Coder
 from enfold.errors import MediaError, UsageError
 
-EXTRA = "bench"
-HINT = f"pip install 'enfold[{EXTRA}]'"
+HINT = "pip install 'enfold[bench]'"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
 """What a person can look at or listen to: each codec's version of an item, at equal bytes.
 
 One codec sets the size, by its own quality: the first of enfold's, or else the anchor. Every other
-gives the smallest file that is not smaller, found by bisection between the qualities that the
-bench has measured; one that cannot reach the size gives its largest, and the sizes are shown.
+gives its smallest file that is no smaller (to about 1 %), found by bisection between the qualities
+that the bench has measured; one that cannot reach the size gives its nearest, and the sizes are shown.
 
     pictures   the crop in which all codecs together err most
     films      the same of the frame in the middle; sizes are those of the whole excerpt
@@ -30,7 +30,7 @@ from enfold.bench.running import Coder, Medium, find, task
 from enfold.bench.video_peers import Film
 
 ITEMS = 3
-STEPS = 6                       # of bisection
+STEPS, CLOSE = 6, 1.01          # of bisection, which ends sooner when it is that close
 CROP = 320, 240                 # width, height
 HEARD_SECONDS = 5
 LEVELS_DB = -100, 0             # of spectrograms; a sine of full scale has 0
@@ -101,7 +101,7 @@ def comparisons(results: Results, medium: Medium, folder: Path, points: PointFil
 
 
 def at_least(size: int, encode: Callable[[float], bytes], known: Mapping[float, int]) -> bytes:
-    """The smallest file of `size` bytes or more; the largest known where none has so many.
+    """The smallest file of `size` bytes or more, about; the largest known where none has so many.
 
     known: bytes by quality, at least one. Bytes need not rise with the number of the quality.
     """
@@ -110,6 +110,8 @@ def at_least(size: int, encode: Callable[[float], bytes], known: Mapping[float, 
         return encode(max(known, key=lambda q: known[q]))
     best, below = encode(above), max((q for q in known if known[q] < size), key=lambda q: known[q], default=above)
     for _ in range(STEPS if below != above else 0):
+        if len(best) <= CLOSE * size:
+            break
         middle = (below + above) / 2
         data = encode(middle)
         if size <= len(data) <= len(best):

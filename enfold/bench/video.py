@@ -22,7 +22,7 @@ from enfold.bench.metrics import LEAST_SIDE, ms_ssim, psnr_db
 from enfold.bench.points import Point, Task
 from enfold.bench.results import Metric, Results
 from enfold.bench.running import Medium, Plan, Scored, bench, chosen, finite
-from enfold.bench.video_peers import EXTRA, KB, KR, Film, coder, read_film
+from enfold.bench.video_peers import KB, KR, Film, coder, read_film
 from enfold.errors import UsageError
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".y4m", ".m4v")
@@ -73,7 +73,7 @@ def bench_video(plan: Plan, metrics: Sequence[str] = tuple(METRICS), frames: int
     """See `running.bench`. metrics: names; those that cannot be had are left out with a note."""
     if gop < 1:
         raise UsageError(f"gop is {gop}; it is the number of frames from one key frame to the next, 1 or more")
-    found, notes = chosen(METRICS, metrics, EXTRA)
+    found, notes = chosen(METRICS, metrics, "measures")
     return bench(plan, medium(frames, gop, [metric.name for metric in found]), found, notes, command=command,
                  date=date, begin=begin)
 

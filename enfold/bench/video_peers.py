@@ -31,8 +31,7 @@ import numpy as np
 from enfold.bench.running import Coder
 from enfold.errors import MediaError, UsageError
 
-EXTRA = "bench"
-HINT = f"pip install 'enfold[{EXTRA}]'"
+HINT = "pip install 'enfold[bench]'"
 KR, KB = 0.2126, 0.0722         # BT.709: red's and blue's share of luma
 os.environ.setdefault("SVT_LOG", "1")       # errors only; it greets on stderr otherwise
 

