@@ -1,9 +1,12 @@
-"""`enfold info`: what .enf files say of themselves. Reads no section and imports no torch."""
+"""`enfold info`: what .enf files say of themselves. Reads no section and imports no torch, but with --rate."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 import enfold
 from enfold.cli.failures import Failure, conclude
@@ -77,13 +80,17 @@ def describe(name: str, data: bytes) -> Description:
                             entry.data_end - entry.data_start) for entry in summary.entries))
 
 
-def command(files: Files, *, json: Json = False) -> None:
+def command(files: Files, *, rate: Annotated[bool, typer.Option(
+        "--rate", help="What each byte is for, beside the model's own entropy; loads the codec.")] = False,
+            json: Json = False) -> None:
     """Show what .enf files say of themselves: codec, size, sections."""
+    if rate:
+        from enfold.bench.rate import itemise
     paths = enf_files(files)
     failures = []
     for path in paths:
         try:
-            description = describe(str(path), read(path))
+            description = itemise(read(path)) if rate else describe(str(path), read(path))
         except EnfoldError as error:
             failures.append(Failure.of(path, error))
             if json:

@@ -184,6 +184,10 @@ class Walloc(nn.Module, PictureCodec):
     def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
         return bytes([latent.quality]), self.latent_codec.write(latent.symbols, latent.quality)
 
+    def cost_bits(self, latent: Latent) -> float:
+        """What the model says that a latent costs; `write` adds the byte coder's share."""
+        return self.latent_codec.cost_bits(latent.symbols, latent.quality)
+
     def read(self, container: Container, limits: Limits) -> Latent:
         return self.latent_codec.latent(container, limits)
 

@@ -75,6 +75,14 @@ class WallocLatents(LatentCodec):
             return coder.finish()
         return _each(one, strips(*symbols.shape[1:]))
 
+    def cost_bits(self, symbols: np.ndarray, quality: int) -> float:
+        """What the tables say that symbols cost, before the byte coder adds its own."""
+        def one(rows: slice) -> float:
+            coder = Encoder()
+            self.prior(coder, symbols[:, rows].shape, quality, symbols[:, rows])
+            return coder.bits
+        return sum(_each(one, strips(*symbols.shape[1:])))
+
     def read(self, streams: list[bytes], height: int, width: int, quality: int) -> np.ndarray:
         """The inverse of `write`: int16 (C, height, width), in blocks."""
         symbols = np.empty((self.config.latents, height, width), np.int16)

@@ -125,18 +125,15 @@ class Crops:
 
 @torch.no_grad()
 def validate(model: Trainable, files: list[Path]) -> tuple[tuple[float, float, float], ...]:
-    """(position, mean bpp, mean PSNR in dB) at each of POSITIONS, over centre crops."""
-    size = HELD_OUT_CROP
-    pixels = []
-    for file in files:
-        picture = np.asarray(Image.open(file).convert("RGB"))
-        height, width = picture.shape[:2]
-        if min(height, width) >= size:
-            y, x = (height - size) // 2, (width - size) // 2
-            pixels.append(torch.from_numpy(picture[y:y + size, x:x + size].copy()))
-    if not pixels:
+    """(position, mean bpp, mean PSNR in dB) at each of POSITIONS, over centre crops of one size."""
+    held_out = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    size = min([HELD_OUT_CROP, *(side for picture in held_out for side in picture.shape[:2])]) // 8 * 8
+    if not held_out or not size:
         return ()
-    batch = torch.stack(pixels).permute(0, 3, 1, 2).float()
+    corners = [((p.shape[0] - size) // 2, (p.shape[1] - size) // 2) for p in held_out]
+    batch = torch.stack([torch.from_numpy(p[y:y + size, x:x + size].copy())
+                         for p, (y, x) in zip(held_out, corners, strict=True)])
+    batch = batch.permute(0, 3, 1, 2).float()
     rows = []
     for position in POSITIONS:
         parts = [model.loss(x, torch.full((len(x),), position), hard=True) for x in batch.split(8)]
