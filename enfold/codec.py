@@ -16,7 +16,9 @@ and of its file are the same integers; nothing that `encode` means depends on mu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,17 +33,22 @@ from enfold.media import Picture, pack_alpha, read_picture, unpack_alpha
 class Latent:
     """A latent as it was coded.
 
-    symbols: integers (C, h, w), what the entropy coder saw. values: float32 of the same shape,
-    dequantised: what a learner eats; NumPy takes the latent as this array. quality and geometry:
-    of the file. A learner refuses a fingerprint other than the one it was fitted on.
+    symbols: integers (C, h, w), what the entropy coder saw. dequantise: makes `values` of symbols.
+    quality and geometry: of the file. A learner refuses a fingerprint other than the one it was
+    fitted on.
     """
 
     symbols: np.ndarray
-    values: np.ndarray
+    dequantise: Callable[[np.ndarray], np.ndarray]
     codec: str
     fingerprint: bytes
     quality: int
     geometry: Geometry
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """float32 of the shape of `symbols`: what a learner eats; NumPy takes the latent as this array."""
+        return self.dequantise(self.symbols)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype=dtype, copy=True if copy is None else copy)

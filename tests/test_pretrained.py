@@ -57,7 +57,7 @@ def test_a_card_without_its_weights_says_so(folder):
 
 
 def test_another_fingerprint_is_refused_and_both_are_named(folder):
-    with pytest.raises(FingerprintError, match="01020304.*at hand have fingerprint"):
+    with pytest.raises(FingerprintError, match=r"01020304.*at hand have fingerprint"):
         pretrained.find("made-up", b"\1\2\3\4")
 
 

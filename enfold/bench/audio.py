@@ -73,7 +73,7 @@ def measure_lossless(task: Task) -> Point:
 def unfit(path: Path, seconds: float = 0) -> str | None:
     """SI-SDR compares shapes, and silence has none."""
     sound = read_sound(path, seconds)
-    if not sound.samples.any():
+    if not np.ptp(sound.samples, 0).any():
         return "it is silent"
     channels = sound.samples.shape[1]
     return f"it has {channels} channels, and this bench compares one or two" if channels > 2 else None

@@ -9,7 +9,7 @@ a codec's delay is no distortion. SI-SDR is about the wave: a codec that synthes
 place of noise scores low, however good it sounds. The log-spectral distance forgives phases;
 ViSQOL, in its mode for music and all other sound, is a model of hearing.
 
-Guarantees: SI-SDR does not change when the decoded sound is scaled; the distance of equal sounds
+Guarantees: SI-SDR does not change when the decoded sound is scaled or offset; the distance of equal sounds
 is 0; silence below -80 dB counts as silence; float64 throughout.
 
 Sources: Le Roux et al. 2019, "SDR – half-baked or well done?"; Gray & Markel 1976, "Distance
@@ -41,10 +41,11 @@ LEAST_DB = -100.0               # SI-SDR of what has nothing of the original
 def si_sdr_db(original: np.ndarray, other: np.ndarray, rate_hz: int = 0) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, all channels as one vector; inf for equal sounds.
 
-    -100 or more. Raises UsageError for a silent original.
+    Each channel's mean, which nobody hears, is taken off first. -100 or more. Raises UsageError for
+    a silent original.
     """
     _check(original, other)
-    x, y = original.ravel().astype(np.float64), other.ravel().astype(np.float64)
+    x, y = ((sound - sound.mean(0, dtype=np.float64)).ravel() for sound in (original, other))
     energy = x @ x
     if energy == 0:
         raise UsageError("the original is silent, and SI-SDR compares shapes: leave it out")

@@ -193,15 +193,15 @@ class Walloc(nn.Module, PictureCodec):
 
     @torch.inference_mode()
     def synthesise(self, latent: Latent) -> np.ndarray:
-        values = torch.from_numpy(latent.values)[None]
-        height, width = values.shape[-2:]
+        height, width = latent.symbols.shape[-2:]
         out = np.empty((height * BLOCK, width * BLOCK, 3), np.uint8)
         for y in range(0, height, SYNTHESIS_TILE):
             for x in range(0, width, SYNTHESIS_TILE):
                 top, left = max(0, y - SYNTHESIS_HALO), max(0, x - SYNTHESIS_HALO)
                 bottom, right = min(y + SYNTHESIS_TILE, height), min(x + SYNTHESIS_TILE, width)
-                tile = self.synthesis(values[..., top:bottom + SYNTHESIS_HALO, left:right + SYNTHESIS_HALO],
-                                      _position(latent.quality)[None])[0]
+                symbols = latent.symbols[:, top:bottom + SYNTHESIS_HALO, left:right + SYNTHESIS_HALO]
+                values = torch.from_numpy(latent.dequantise(symbols))[None]
+                tile = self.synthesis(values, _position(latent.quality)[None])[0]
                 tile = tile[:, (y - top) * BLOCK:(bottom - top) * BLOCK, (x - left) * BLOCK:(right - left) * BLOCK]
                 out[y * BLOCK:bottom * BLOCK, x * BLOCK:right * BLOCK] = \
                     tile.permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()

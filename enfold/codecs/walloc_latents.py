@@ -14,6 +14,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class WallocLatents(LatentCodec):
 
     def wrap(self, symbols: np.ndarray, quality: int, geometry: ImageGeometry) -> Latent:
         """Symbols with everything that a learner wants to know of them."""
-        return Latent(symbols, self.values(symbols, quality), self.name, self.fingerprint, quality, geometry)
+        return Latent(symbols, partial(self.values, quality=quality), self.name, self.fingerprint, quality, geometry)
 
 
 def blocks(samples: int) -> int:

@@ -22,7 +22,6 @@ from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError
 
 
-
 @dataclass(frozen=True, eq=False)
 class FrozenIndexed:
     """One table for each index; the context is the index, an integer array of any shape."""

@@ -77,16 +77,12 @@ class _Banded:
 
     def __init__(self, matrix: np.ndarray, window: int, reach: int) -> None:
         self.matrix, self.window, self.reach = matrix, window, reach
-        self.inner = self._tensor(matrix[window:2 * window, window - reach:2 * window + reach])
-        self.first = self._tensor(matrix[:window, :window + reach])
-
-    @staticmethod
-    def _tensor(part: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))
+        self.inner = _tensor(matrix[window:2 * window, window - reach:2 * window + reach])
+        self.first = _tensor(matrix[:window, :window + reach])
 
     @lru_cache(maxsize=16)  # noqa: B019 - instances live as long as the process
     def last(self, m: int) -> Tensor:
-        return self._tensor(self.matrix[-m:, -(m + self.reach):])
+        return _tensor(self.matrix[-m:, -(m + self.reach):])
 
     def _pieces(self, n: int) -> list[tuple[slice, Tensor]]:
         """What each window of a signal of length n ≥ 3 windows reads, and its matrix."""
@@ -123,7 +119,12 @@ def _banded(levels: int, inverse: bool) -> _Banded:
 @lru_cache(maxsize=64)
 def _dense(n: int, levels: int, inverse: bool) -> Tensor:
     matrix = packet_matrix(n, levels)
-    return torch.from_numpy((np.linalg.inv(matrix) if inverse else matrix).astype(np.float32))
+    return _tensor(np.linalg.inv(matrix) if inverse else matrix)
+
+
+@torch.inference_mode(False)    # kept for all that comes, so it must not be an inference tensor
+def _tensor(part: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32))
 
 
 class WaveletPackets(nn.Module):
@@ -145,12 +146,10 @@ class WaveletPackets(nn.Module):
         few = 3 * 8 * self.block                       # below three windows: one dense matrix
         batch, height, colours, width = x.shape
         x = x.reshape(-1, width)
-        if width < few:
-            x = x @ _dense(width, self.levels, inverse).to(x).T
-        else:
-            x = _banded(self.levels, inverse).columns(x)
+        right, left = (_dense(n, self.levels, inverse) if n < few else None for n in (width, height))
+        x = _banded(self.levels, inverse).columns(x) if right is None else x @ right.to(x).T
         x = x.view(batch, height, colours * width)
-        x = _left(_dense(height, self.levels, inverse), x) if height < few else _banded(self.levels, inverse).rows(x)
+        x = _banded(self.levels, inverse).rows(x) if left is None else _left(left, x)
         return x.view(batch, height, colours, width)
 
     def analysis(self, x: Tensor) -> Tensor:

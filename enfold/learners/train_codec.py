@@ -30,6 +30,7 @@ from enfold.layers.trainable import Trainable
 HELD_OUT_CROP = 256          # side of the centre crop that is validated on
 HELD_OUT_EVERY = 40          # every so many-th picture is for validation, never trained on
 POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
+Row = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Progress:
     bpp: float
     psnr_db: float
     skipped: int
-    validation: tuple[tuple[float, float, float], ...] = ()
+    validation: tuple[Row, ...] = ()
 
 
 def pictures(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -124,7 +125,7 @@ class Crops:
 
 
 @torch.no_grad()
-def validate(model: Trainable, files: list[Path]) -> tuple[tuple[float, float, float], ...]:
+def validate(model: Trainable, files: list[Path]) -> tuple[Row, ...]:
     """(position, mean bpp, mean PSNR in dB) at each of POSITIONS, over centre crops of one size."""
     held_out = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     size = min([HELD_OUT_CROP, *(side for picture in held_out for side in picture.shape[:2])]) // 8 * 8
@@ -222,7 +223,7 @@ def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
         torch._foreach_lerp_([average[name] for name in own], list(own.values()), 1 - decay)
 
 
-def _validated(model: Trainable, average: dict[str, Tensor], files: list[Path]) -> tuple[tuple[float, float, float], ...]:
+def _validated(model: Trainable, average: dict[str, Tensor], files: list[Path]) -> tuple[Row, ...]:
     """`validate` with the averaged weights in place; puts the model's own back."""
     own = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(average)

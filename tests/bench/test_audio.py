@@ -31,7 +31,7 @@ def waves(seconds: float = 1.0, channels: int = 2, rate_hz: int = RATE_HZ) -> np
 
 def test_si_sdr_of_orthogonal_noise_is_worked_by_hand():
     # noise orthogonal to the signal, of 1/100 of its energy: 20 dB
-    x, noise = np.array([3.0, 4, 0, 0])[:, None], np.array([0.0, 0, 0.3, 0.4])[:, None]
+    x, noise = np.array([3.0, -3, 4, -4])[:, None], np.array([0.4, -0.4, -0.3, 0.3])[:, None]
     assert si_sdr_db(x, x + noise) == pytest.approx(20, abs=1e-9)
 
 
@@ -41,14 +41,19 @@ def test_si_sdr_does_not_change_with_scale():
     assert si_sdr_db(x.astype(np.float64), 0.3 * x.astype(np.float64)) == math.inf
 
 
+def test_si_sdr_does_not_hear_an_offset():
+    x, y = waves(0.2), waves(0.2) + 0.01 * np.random.default_rng(1).normal(size=(RATE_HZ // 5, 2))
+    assert si_sdr_db(x + np.array([0.5, -0.2]), y) == pytest.approx(si_sdr_db(x, y - 0.3), abs=1e-4)
+
+
 def test_si_sdr_of_nothing_left_is_the_least():
-    x = np.array([1.0, 0, 0, 0])[:, None]
+    x = np.array([1.0, -1, 0, 0])[:, None]
     assert si_sdr_db(x, x[::-1]) == si_sdr_db(x, 0 * x) == -100
 
 
 def test_si_sdr_refuses_a_silent_original():
     with pytest.raises(UsageError, match="silent"):
-        si_sdr_db(np.zeros((8, 1)), np.ones((8, 1)))
+        si_sdr_db(np.full((8, 1), 0.25), np.ones((8, 1)))
 
 
 def test_log_spectral_distance_of_equal_sounds_is_zero():

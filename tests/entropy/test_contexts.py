@@ -37,8 +37,8 @@ def test_tables_are_selected_alike_in_c_and_in_numpy(pairs, fraction_bits, scale
 
 
 def test_selection_worked_by_hand():
-    index, offset = contexts.select(np.array([3.3, -0.2, 0.0, 9.99], np.float32), np.array([0.7, 0.0, 2.5, -1.0], np.float32),
-                                    np.array([0, 10, 20], np.int32), 2, 1)
+    mean, scale = np.array([[3.3, -0.2, 0.0, 9.99], [0.7, 0.0, 2.5, -1.0]], np.float32)
+    index, offset = contexts.select(mean, scale, np.array([0, 10, 20], np.int32), 2, 1)
     assert index.tolist() == [10 + 1, 0 + 3, 20 + 0, 0 + 0]
     assert offset.tolist() == [3, -1, 0, 10]
 

@@ -63,3 +63,12 @@ def test_gradients_flow_through_both_directions():
 def test_lengths_that_do_not_divide_are_refused(length):
     with pytest.raises(ValueError, match="multiple of 8"):
         packet_matrix(length, 3)
+
+
+def test_what_inference_built_can_be_trained_through():
+    packets = WaveletPackets(3)
+    with torch.inference_mode():
+        packets.analysis(torch.randn(1, 3, 40, 200))
+    x = torch.randn(1, 3, 40, 200, requires_grad=True)
+    packets.analysis(x).square().sum().backward()
+    assert x.grad is not None
