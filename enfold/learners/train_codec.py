@@ -250,15 +250,16 @@ def _save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
 
 def _restore(model: nn.Module, optimiser: torch.optim.Optimizer,
              tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Puts a checkpoint back; returns the averaged weights."""
+    """Puts a checkpoint back; returns the averaged weights. They may be all that it holds."""
     def part(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
-    model.load_state_dict(part("model."))
+    average = part("average.")
+    model.load_state_dict(part("model.") or average)
     for name, parameter in model.named_parameters():
         moments = part(f"optimiser.{name}.")
         if moments:
             optimiser.state[parameter] = {
                 key: value.to(memory_format=torch.channels_last)
                 if value.dim() == 4 else value for key, value in moments.items()}
-    return part("average.")
+    return average
 
