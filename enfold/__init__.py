@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from enfold.media import Picture
 
 __version__ = "0.1.0"
-__all__ = ["codecs", "decode", "encode", "info", "latents", "load"]
+__all__ = ["codec_names", "decode", "encode", "info", "latents", "load"]
 
 DEFAULT_CODEC = "walloc-rgb-16x"
 
@@ -81,7 +81,7 @@ def info(data: bytes) -> Summary:
     return peek(data)
 
 
-def codecs() -> list[str]:
+def codec_names() -> list[str]:
     """The names of all codecs."""
     from enfold import registry
 

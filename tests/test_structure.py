@@ -90,3 +90,11 @@ def test_the_face_imports_nothing_heavy():
 def test_files_stay_readable():
     """Above 400 lines a file is split by concept."""
     assert {p.name: n for p in FILES if (n := len(p.read_text("utf-8").splitlines())) > 400} == {}
+
+
+def test_no_name_of_the_face_is_hidden_by_a_module():
+    """A submodule becomes an attribute of its package when it is imported, over whatever had the name."""
+    import enfold
+
+    modules = {path.name.removesuffix(".py") for path in ROOT.iterdir()}
+    assert not modules & set(enfold.__all__)
