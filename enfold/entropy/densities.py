@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -33,12 +34,12 @@ _LEAST_LIKELIHOOD = 1e-9
 _WIDEST = 1 << 14       # no support reaches further from the median
 
 
-class LocationScale(nn.Module):
+class LocationScale(nn.Module, ABC):
     """A symmetric, unimodal density of one shape, around a mean and stretched by a scale."""
 
+    @abstractmethod
     def upper(self, z: Tensor) -> Tensor:
         """P(Z > z) at mean 0 and scale 1."""
-        raise NotImplementedError
 
     def likelihood(self, distance: Tensor, scale: Tensor) -> Tensor:
         """Mass of the unit interval centred at `distance` >= 0 above the mean.
