@@ -20,10 +20,10 @@ lint: $(READY)
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
-$(READY): pyproject.toml setup.py constraints.txt $(wildcard enfold/entropy/*.c)
+$(READY): pyproject.toml setup.py constraints.txt $(wildcard enfold/*/*.c)
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,bench,test,lint]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info enfold/entropy/*.so
+	rm -rf $(VENV) build *.egg-info enfold/entropy/*.so enfold/layers/*.so
