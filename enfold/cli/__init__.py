@@ -3,7 +3,7 @@ r"""The command line: one file per verb, and one place where errors become exit 
     encode ─┐                ┌─ files      which files are meant; reading and writing them whole
     decode ─┴─ converting ───┤
     info, verify ────────────┴─ failures   the words and the exit code of what went wrong
-    models, train
+    models, train, pack, unpack
 
 Guarantees:
 - stdout carries results only: the bytes of a file when `-` is its name, or one JSON object a line
@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from enfold.cli import bench, decode, encode, info, models, train, verify
+from enfold.cli import bench, bench_learning, decode, encode, info, models, pack, train, unpack, verify
 from enfold.cli.failures import INTERRUPTED, say, show
 from enfold.errors import EnfoldError
 
@@ -62,8 +62,10 @@ app = typer.Typer(name="enfold", cls=Verbs, epilog=EPILOG, add_completion=False,
                   rich_markup_mode=None, pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 
-for verb in (encode, decode, info, verify, models, train):
+for verb in (encode, decode, info, verify, models, train, pack, unpack):
     app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLES)(verb.command)
+bench.app.command("loader", epilog=bench_learning.LOADING)(bench_learning.loader)
+bench.app.command("learn", epilog=bench_learning.LEARNING)(bench_learning.learn)
 app.add_typer(bench.app, name="bench")
 
 

@@ -29,6 +29,7 @@ from enfold.layers.trainable import Trainable
 
 HELD_OUT_CROP = 256          # side of the centre crop that is validated on
 HELD_OUT_EVERY = 40          # every so many-th picture is for validation, never trained on
+PATIENCE = 20                # steps skipped in a row before the last checkpoint is put back
 POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 Row = tuple[float, float, float]
 
@@ -157,7 +158,7 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
     model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
     checkpoint, state_file = out / "checkpoint.safetensors", out / "checkpoint.json"
-    step, skipped, before_s, typical = 0, 0, 0.0, math.nan
+    step, skipped, streak, before_s, typical = 0, 0, 0, 0.0, math.nan
     average: dict[str, Tensor] = {}
     if checkpoint.exists():
         state = json.loads(state_file.read_text())
@@ -192,9 +193,13 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
         if math.isfinite(value) and torch.isfinite(norm) and not value > 5 * typical:
             optimiser.step()
             typical = value if math.isnan(typical) else 0.98 * typical + 0.02 * value
+            streak = 0
         else:
-            skipped += 1
+            skipped, streak = skipped + 1, streak + 1
             typical *= 1.02
+        if streak > PATIENCE and checkpoint.exists():       # not one bad batch: the weights are broken
+            average = _restore(model, optimiser, load_file(checkpoint))
+            typical, streak = math.nan, 0
         step += 1
         _follow(average, model, min(recipe.average, (step + 1) / (step + 10)))
         now = time.monotonic()
@@ -204,7 +209,7 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
                             loss.bpp.mean().item(),
                             (10 * torch.log10(255 ** 2 / loss.mse.clamp_min(1e-3))).mean().item(),
                             skipped))
-        if now - last_saved > 60 * recipe.checkpoint_minutes or fraction() >= 1.0:
+        if (now - last_saved > 60 * recipe.checkpoint_minutes and not streak) or fraction() >= 1.0:
             seconds = before_s + now - started
             _save(out, model, optimiser, average, step, seconds, skipped)
             progress = Progress(step, seconds / 60, done, rate, value, loss.bpp.mean().item(), 0.0,
