@@ -25,16 +25,31 @@ __all__ = ["codec_names", "decode", "encode", "info", "latents", "load"]
 DEFAULT_CODEC = "walloc-rgb-16x"
 
 
-def encode(media: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None,
-           keep_metadata: bool = False) -> bytes:
+def encode(media: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None, target_bpp: float | None = None,
+           target_psnr: float | None = None, keep_metadata: bool = False) -> bytes:
     """Media → a complete .enf file.
 
     media: a path, the bytes of a picture file, a binary file object, a PIL image, or a uint8
     array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4). quality: 1 (smallest) to 100 (best); None
-    takes the codec's default. keep_metadata: keep EXIF too; colour profiles are always kept.
+    takes the codec's default. In its place target_bpp asks for the best file of at most so many
+    bits a pixel, header and all, and target_psnr for the smallest that decodes to so many dB.
+    keep_metadata: keep EXIF too; colour profiles are always kept.
     Raises UsageError, MediaError, LimitError, MissingWeightsError.
     """
-    return load(codec).encode(media, quality=quality, keep_metadata=keep_metadata)
+    model: Any = load(codec)
+    if target_bpp is None and target_psnr is None:
+        return model.encode(media, quality=quality, keep_metadata=keep_metadata)
+    from enfold.errors import UsageError
+    from enfold.media import read_picture
+    from enfold.targets import encode_to_bpp, encode_to_psnr
+
+    if [quality, target_bpp, target_psnr].count(None) != 2:
+        raise UsageError("quality, target_bpp and target_psnr exclude each other: give one of them")
+    picture = read_picture(media, keep_metadata=keep_metadata)
+    if target_psnr is not None:
+        return encode_to_psnr(model, picture, target_psnr, keep_metadata=keep_metadata)
+    assert target_bpp is not None
+    return encode_to_bpp(model, picture, target_bpp, keep_metadata=keep_metadata)
 
 
 def decode(data: bytes, *, limits: Limits | None = None) -> Picture:

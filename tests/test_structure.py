@@ -20,12 +20,14 @@ MAY_IMPORT = {
     "registry": {"errors"},
     "entropy": {"errors"},
     "layers": set(),
+    "strips": {"errors", "geometry", "container", "codec", "entropy"},
     "codec": {"errors", "geometry", "container", "media", "entropy"},
-    "codecs": {"errors", "geometry", "container", "media", "registry", "codec", "entropy", "layers"},
+    "codecs": {"errors", "geometry", "container", "media", "registry", "codec", "strips", "entropy", "layers"},
+    "targets": {"errors", "codec", "media"},
     "pretrained": {"errors", "registry", "codec", "media"},
-    "learners": {"errors", "codec", "pretrained", "registry", "layers"},
+    "learners": {"errors", "geometry", "media", "container", "codec", "pretrained", "registry", "entropy", "layers"},
     "testing": {"errors", "container", "codec", "media"},
-    "bench": {"errors", "geometry", "media", "container", "registry", "entropy"},
+    "bench": {"errors", "geometry", "media", "container", "registry", "entropy", "learners"},
     "cli": None,            # the public face and what hangs on it
     "__init__": None,
     "__main__": {"cli"},
@@ -76,7 +78,8 @@ def test_learners_name_no_codec_family():
 
 
 @pytest.mark.parametrize("module", ["enfold", "enfold.container", "enfold.registry", "enfold.pretrained",
-                                    "enfold.codec", "enfold.entropy.coders", "enfold.codecs.walloc_latents"])
+                                    "enfold.codec", "enfold.entropy.coders", "enfold.codecs.walloc_latents",
+                                    "enfold.codecs.hyper_latents"])
 def test_importing_needs_no_torch(module):
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
