@@ -31,9 +31,13 @@ class Entry:
 _WALLOC = {"codec": "enfold.codecs.walloc:Walloc", "latents": "enfold.codecs.walloc_latents:WallocLatents",
            "trainable": "enfold.codecs.walloc_model:WallocModel"}
 
+_HYPER = {"codec": "enfold.codecs.hyper:Hyper", "latents": "enfold.codecs.hyper_latents:HyperLatents",
+          "trainable": "enfold.codecs.hyper_model:HyperModel"}
+
 _OURS = (
     Entry("walloc-rgb-16x", "photographs; 12 latents for each 8×8 block, the fastest to learn from", **_WALLOC),
     Entry("walloc-rgb-4x", "photographs; 48 latents for each 8×8 block, up to high quality", **_WALLOC),
+    Entry("hyper-rgb", "photographs; the smallest file at a given quality", **_HYPER),
 )
 
 

@@ -1,0 +1,64 @@
+"""One model for all rates: what depends on quality, and a loss that trains every quality at once.
+
+Quality is a position in [0, 1], coarse to fine. Whatever depends on it is a curve through a few
+learned anchors. The quantisation step falls geometrically along it, and distortion's weight
+follows the step as theory has it for a uniform quantiser.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from enfold.layers.trainable import Loss
+
+ANCHORS = 6
+
+
+class Curves(nn.Module):
+    """A value for each channel and quality: linear between learned anchors, from first to last at the start."""
+
+    def __init__(self, channels: int, first: float, last: float) -> None:
+        super().__init__()
+        path = torch.linspace(first, last, ANCHORS)
+        self.anchors = nn.Parameter(path[:, None].repeat(1, channels))
+
+    def forward(self, position: Tensor) -> Tensor:
+        """position (B,) in [0, 1] → (B, channels)."""
+        at = position * (ANCHORS - 1)
+        left = at.floor().clamp(0, ANCHORS - 2)
+        weight = (at - left)[:, None]
+        left = left.long()
+        return torch.lerp(self.anchors[left], self.anchors[left + 1], weight)
+
+
+class ByQuality(nn.Module):
+    """A positive value for each channel and quality: geometric between learned anchors."""
+
+    def __init__(self, channels: int, first: float, last: float) -> None:
+        super().__init__()
+        self.log = Curves(channels, math.log(first), math.log(last))
+
+    def forward(self, position: Tensor) -> Tensor:
+        """position (B,) in [0, 1] → (B, channels)."""
+        return self.log(position).exp()
+
+
+def qualities() -> Tensor:
+    """The positions (100,) of qualities 1 to 100."""
+    return torch.arange(100) / 99
+
+
+def rate_distortion(bpp: Tensor, mse: Tensor, position: Tensor, coarsest_step: float, finest_step: float) -> Loss:
+    """bpp, mse in grey levels squared, and position, each (B,) → what a training step minimises."""
+    nominal = coarsest_step * (finest_step / coarsest_step) ** position
+    # dR/dD of a uniform quantiser at high rate, 6 / (ln 2 · step²) bits a latent
+    slope = 3 * 6 / math.log(2) / nominal.square()
+    # hopeless crops do not own the gradient: what is reported is a mean of decibels
+    usual = mse.detach().clamp_min(1).log().mean().exp()
+    slope = slope * 2 * usual / (mse.detach() + usual)
+    # in proportion to the root of the step, or the finest qualities own the gradient
+    weight = (nominal / math.sqrt(coarsest_step * finest_step)).sqrt()
+    return Loss((weight * (bpp + slope * mse)).mean(), bpp.detach(), mse.detach())
