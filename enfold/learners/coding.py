@@ -3,7 +3,7 @@
     codec     each stream is that of the sample's .enf file: the fewest bytes; the codec's prior is
               run to read it
     static    one table for each channel, counted once on a few hundred samples and kept with the
-              pack, and the value of every symbol beside it: some 20 % more bytes, read many times
+              pack, and the value of every symbol beside it: a quarter more bytes, read many times
               faster, and without the codec's weights
 
 Static tables hold for codecs whose latents are integers (C, h, w) that are dequantised one by one,
