@@ -3,6 +3,8 @@
 OUT holds the run: checkpoints and a log while it goes, the weights and their card at the end.
 The same command takes up a run where it stopped, and writes the weights of one that is finished
 again; a command that means another run is refused.
+
+With --prior-only, the weights that would be used now get a new prior and are otherwise the same.
 """
 
 from __future__ import annotations
@@ -23,12 +25,14 @@ from enfold.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from enfold.learners.train_codec import Progress, Recipe
+    from enfold.pretrained import Card
 
 EXAMPLES = """\b
 Examples:
   enfold train walloc-rgb-16x photos/ run/ --minutes 90
   enfold train walloc-rgb-16x photos/ run/ --minutes 90     goes on, if it was interrupted
-  ENFOLD_WEIGHTS=run enfold encode photo.png                uses what was trained"""
+  ENFOLD_WEIGHTS=run enfold encode photo.png                uses what was trained
+  ENFOLD_WEIGHTS=run enfold train walloc-rgb-16x photos/ run2/ --prior-only     its files get smaller"""
 
 CURVE_ROWS = 24
 
@@ -57,6 +61,9 @@ def command(
     crop: Annotated[int, typer.Option("--crop", metavar="N", min=8, help="Side of a crop, in pixels.")] = 128,
     learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="X", min=0, help="At its highest.")] = 1e-3,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything random.")] = 0,
+    prior_only: Annotated[bool, typer.Option("--prior-only", help="Train the prior alone, of the weights in use, on "
+                                             "latents of whole pictures: minutes. Of the options above only --steps "
+                                             "and --seed count.")] = False,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="What the card shall say of the data.")] = "",
     threads: Threads = 0, json: Json = False,
 ) -> None:
@@ -74,6 +81,12 @@ def command(
     trained_on, held_out = pictures(data)
     if not trained_on:
         raise UsageError(f"{data} holds {len(held_out)} pictures, too few to train on: name a folder with more")
+    data_about = {"folder": data.resolve().name, "pictures": len(trained_on), "held_out": len(held_out), "note": note}
+    if prior_only:
+        use_threads(threads)
+        trainable: Any = registry.resolve(path)(codec)
+        _say_made(_train_prior(trainable, codec, data, out, steps, seed, data_about, as_json=json), as_json=json)
+        return
     recipe = Recipe(steps=steps, minutes=minutes, batch=batch, crop=crop, learning_rate=learning_rate, seed=seed)
     _claim(out, codec, recipe)
     use_threads(threads)
@@ -87,11 +100,54 @@ def command(
         raise MediaError(f"training on {data} into {out} stopped: {error}; the same command goes on "
                          "from the last checkpoint") from error
     about = {"trained_by": _enfold(), **_history(out / "log.jsonl"), "recipe": asdict(recipe),
-             "data": {"folder": data.resolve().name, "pictures": len(trained_on), "held_out": len(held_out),
-                      "note": note}}
-    card = write_model(out, codec, model.frozen(), about)
-    made = Trained(codec, card.fingerprint.hex(), str(card.weights), str(out / f"{codec}.toml"))
-    if json:
+             "data": data_about}
+    _say_made(_trained(write_model(out, codec, model.frozen(), about)), as_json=json)
+
+
+def _train_prior(trainable: Any, codec: str, data: Path, out: Path, steps: int, seed: int,
+                 data_about: dict[str, Any], *, as_json: bool) -> Trained:
+    """The weights in use, with another prior, in OUT."""
+    from enfold.learners.train_prior import PriorProgress, PriorRecipe, train_prior
+    from enfold.pretrained import find, weights
+    from enfold.pretrained.writing import write_model
+
+    before = find(codec)
+    if before.weights.parent.resolve() == out.resolve():
+        raise UsageError(f"{out} holds the weights whose prior is to be trained: name another folder for the new ones")
+    try:
+        prior = trainable.prior(weights(before))
+    except NotImplementedError:
+        raise UsageError(f"{codec} has no prior that can be trained alone") from None
+    held_out: list[list[float]] = []
+
+    def show(progress: PriorProgress) -> None:
+        if progress.held_out:
+            held_out.append([round(bits, 4) for bits in progress.held_out])
+        if as_json:
+            print_json(progress)
+        elif progress.held_out:
+            say(f"step {progress.step:,}, {progress.minutes:.1f} min, held out: "
+                + "  ".join(f"{bits:.3f}" for bits in progress.held_out) + " bits a latent")
+        elif sys.stderr.isatty():
+            say(f"step {progress.step:,}, {progress.minutes:.1f} min: {progress.bits:.3f} bits a latent")
+
+    recipe = PriorRecipe(seed=seed, **({"steps": steps} if steps else {}))
+    try:
+        train_prior(prior, recipe, data, out, before.fingerprint.hex(), show)
+    except OSError as error:
+        raise MediaError(f"training on {data} into {out} stopped: {error}") from error
+    kept = {name: value for name, value in before.about.items() if name != "measured"}     # of another prior's files
+    about = {**kept, "prior": {"trained_by": _enfold(), "before": before.fingerprint.hex(), "held_out": held_out,
+                               "recipe": asdict(recipe), "data": data_about}}
+    return _trained(write_model(out, codec, prior.frozen(), about))
+
+
+def _trained(card: Card) -> Trained:
+    return Trained(card.codec, card.fingerprint.hex(), str(card.weights), str(card.weights.with_suffix(".toml")))
+
+
+def _say_made(made: Trained, *, as_json: bool) -> None:
+    if as_json:
         print_json(made)
     else:
         say(f"{made.weights} and its card are written, fingerprint {made.fingerprint}")

@@ -41,6 +41,7 @@ BANDS = 3 * BLOCK ** 2
 FINE = 8                    # pixels a side that a sample of the finer grid stands for
 TILE = 96                   # blocks a side that are transformed at once
 HALO = 8                    # blocks: a network sees 4 and 4 of half the size, the packets 4
+DEAD_ZONE = 0.12            # steps; drawn from every latent before it is rounded: 6 % of the rate at equal PSNR
 OUTPUT_SCALE = 32.0         # grey levels for one unit of a network's output
 
 
@@ -160,7 +161,7 @@ class Hyper(nn.Module, PictureCodec):
     def forward(self, pixels: Tensor, quality: int | None = None) -> tuple[Tensor, Tensor]:
         quality = self.default_quality if quality is None else quality
         half, position = self.latent_codec, _position(quality).expand(len(pixels))
-        scaled = self.analysis(pixels, position) / self._steps(quality)
+        scaled = self._scaled(pixels, quality)
         latents = round_through(scaled)
         meter = Meter(noisy=False)
         code_hyperprior(meter, self.density, self.hyper_density,
@@ -172,6 +173,11 @@ class Hyper(nn.Module, PictureCodec):
     def _steps(self, quality: int) -> Tensor:
         return torch.from_numpy(self.latent_codec.steps[quality - 1])[:, None, None]
 
+    def _scaled(self, pixels: Tensor, quality: int) -> Tensor:
+        """Pixels → what is rounded: latents in steps, drawn a little towards zero."""
+        latents = self.analysis(pixels, _position(quality).expand(len(pixels)))
+        return nn.functional.softshrink(latents / self._steps(quality), DEAD_ZONE)
+
     @torch.inference_mode()
     def analyse(self, rgb: np.ndarray, quality: int, geometry: ImageGeometry) -> Latent:
         half = self.latent_codec
@@ -181,7 +187,7 @@ class Hyper(nn.Module, PictureCodec):
         for seen, inside, (y, x) in _tiles(height, width):
             part = padded[_pixels(seen[0]), _pixels(seen[1])]
             pixels = torch.from_numpy(part).permute(2, 0, 1)[None].float()
-            scaled = self.analysis(pixels, _position(quality)[None])[0] / self._steps(quality)
+            scaled = self._scaled(pixels, quality)[0]
             symbols[:, y, x] = scaled[(slice(None), *inside)].round_().clamp_(-(1 << 15), (1 << 15) - 1).numpy()
         return half.wrap(symbols, quality, geometry)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.codecs.hyper import Analysis, HyperAnalysis, Synthesis, density, hyper_density
+from enfold.codecs.hyper import DEAD_ZONE, Analysis, HyperAnalysis, Synthesis, density, hyper_density
 from enfold.codecs.hyper_latents import CONFIGS
 from enfold.entropy.exact_weights import ExactWeights
 from enfold.entropy.hyperprior import LEVEL_UNIT, code_hyperprior
@@ -58,12 +58,14 @@ class HyperModel(Trainable):
     def loss(self, pixels: Tensor, position: Tensor, *, hard: bool) -> Loss:
         """pixels (B, 3, H, W) in 0…255, sides multiples of 16, position (B,) in [0, 1].
 
-        hard: the encoder is frozen and the rate is that of rounded latents.
+        hard: the encoder is frozen, its latents are rounded as in use, and so is what the rate is of.
         """
         config = self.config
         with torch.set_grad_enabled(not hard):
             steps = self.steps(position)[:, :, None, None]
             scaled = self.analysis(pixels, position) / steps
+            if hard:        # what the encoder of use does
+                scaled = nn.functional.softshrink(scaled, DEAD_ZONE)
         meter = Meter(noisy=not hard)
         code_hyperprior(meter, self.density, self.hyper_density, self.context(), self.context.biases_at(position),
                         config.prior, tuple(scaled.shape), scaled, self.hyper_analysis(round_through(scaled)))

@@ -6,55 +6,63 @@ a `Meter`; distortion's weight follows the step as theory has it for a uniform q
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.codecs.walloc import Analysis, Synthesis
-from enfold.codecs.walloc_latents import CONFIGS
+from enfold.codecs.walloc import DEAD_ZONE, Analysis, Synthesis
+from enfold.codecs.walloc_latents import BLOCK, CONFIGS, WallocConfig
 from enfold.entropy.densities import GaussianScaleMixture
-from enfold.entropy.interlaced import code_grid, freeze, weight_shapes
+from enfold.entropy.interlaced import OCTAVES, code_grid, freeze, weight_shapes
 from enfold.entropy.meter import Meter, round_through
-from enfold.layers.trainable import Loss, Trainable
+from enfold.layers.quality import ANCHORS, ByQuality, qualities, rate_distortion
+from enfold.layers.trainable import Loss, Trainable, TrainablePrior
+from enfold.media import pad_to_multiple
 
-ANCHORS = 6
 FLOOR_BITS = 6              # scales' floors are multiples of 2^-6
-
-
-class ByQuality(nn.Module):
-    """A positive value for each channel and quality: geometric between learned anchors."""
-
-    def __init__(self, channels: int, first: float, last: float) -> None:
-        super().__init__()
-        path = torch.linspace(math.log(first), math.log(last), ANCHORS)
-        self.log_values = nn.Parameter(path[:, None].repeat(1, channels))
-
-    def forward(self, position: Tensor) -> Tensor:
-        """position (B,) in [0, 1], coarse to fine → (B, channels)."""
-        at = position * (ANCHORS - 1)
-        left = at.floor().clamp(0, ANCHORS - 2)
-        weight = (at - left)[:, None]
-        left = left.long()
-        return torch.lerp(self.log_values[left], self.log_values[left + 1], weight).exp()
+HIDDEN = 32                 # of the prior: 1 % fewer bytes, and 2 ms of a 768×512 picture
+LEAST_SCALE_WEIGHT = 1e-5   # at zero, a square has no gradient
 
 
 class PriorWeights(nn.Module):
     """The context's weights while they are trained: scales are squares, so they stay positive."""
 
-    def __init__(self, channels: int, groups: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, groups: tuple[int, ...], octaves: int = 0, hidden: int = 0) -> None:
         super().__init__()
         self.raw = nn.ParameterDict()
-        for name, shape in weight_shapes(channels, groups).items():
-            if name.startswith("mean"):
-                self.raw[name] = nn.Parameter(torch.zeros(shape))
-            else:
-                self.raw[name] = nn.Parameter(torch.full(shape, (0.4 / shape[1]) ** 0.5))
+        for name, shape in weight_shapes(channels, groups, octaves, hidden).items():
+            start = torch.zeros(shape)
+            if name.startswith("scale"):
+                start += (0.4 / shape[1]) ** 0.5
+            elif name.startswith(("near", "active")):       # `out` is zero, so one of the two must not be
+                start.normal_(0, 0.4 / shape[1] ** 0.5)
+            self.raw[name] = nn.Parameter(start)
 
     def forward(self) -> dict[str, Tensor]:
-        return {name: raw if name.startswith("mean") else raw.square()
-                for name, raw in self.raw.items()}
+        return {name: raw.square() if name.startswith("scale") else raw for name, raw in self.raw.items()}
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes up weights as `forward` gives them. An octave that they lack starts as the next finer one, a hidden
+        layer that they lack, or have in another size, as it is."""
+        for name, raw in self.raw.items():
+            kind, number, *order = name.split("_")
+            octave = [*range(int(number), 6, -3), (int(number) - 1) % 3 + 1] if int(number) > 6 else [number]
+            found = (weights.get("_".join([kind, str(at), *order])) for at in octave)
+            weight = next((weight for weight in found if weight is not None and weight.shape == raw.shape), None)
+            if weight is not None:
+                raw.copy_(weight.clamp_min(LEAST_SCALE_WEIGHT).sqrt() if kind == "scale" else weight)
+
+
+def frozen_prior(context: PriorWeights, floor: ByQuality, density: GaussianScaleMixture) -> dict[str, np.ndarray]:
+    """The arrays of a model file that are its prior's."""
+    floors = (floor(qualities()) * 2 ** FLOOR_BITS).round().clamp_min(1) / 2 ** FLOOR_BITS
+    weights = freeze({name: weight.numpy() for name, weight in context().items()})
+    return {"floor": floors.numpy(), **{f"context.{name}": weight for name, weight in weights.items()},
+            **density.freeze().to_arrays("density."),
+            **{f"density_shape.{name}": value.numpy() for name, value in density.state_dict().items()}}
 
 
 class WallocModel(Trainable):
@@ -83,8 +91,8 @@ class WallocModel(Trainable):
         self.synthesis.skip.weight.copy_(basis[:, :, None, None])
         self.synthesis.spread.copy_(spread[:, None, None])
         # each latent's scale where nothing is known, over the range of steps
-        at = self.steps.log_values.exp()
-        self.floor.log_values.copy_((0.5 * spread / at + 0.1).log())
+        at = self.steps.log.anchors.exp()
+        self.floor.log.anchors.copy_((0.5 * spread / at + 0.1).log())
 
     def loss(self, pixels: Tensor, position: Tensor, *, hard: bool) -> Loss:
         """pixels (B, 3, H, W) in 0…255, position (B,) in [0, 1]. hard: the encoder is frozen
@@ -103,29 +111,60 @@ class WallocModel(Trainable):
         decoded = self.synthesis(latents, position)
         mse = (decoded - pixels).square().mean((1, 2, 3))
         bpp = meter.bits() / (pixels.shape[-1] * pixels.shape[-2])
-        nominal = config.coarsest_step * (config.finest_step / config.coarsest_step) ** position
-        # dR/dD of a uniform quantiser at high rate, 6 / (ln 2 · step²) bits a latent
-        slope = 3 * 6 / math.log(2) / nominal.square()
-        # hopeless crops do not own the gradient: what is reported is a mean of decibels
-        usual = mse.detach().clamp_min(1).log().mean().exp()
-        slope = slope * 2 * usual / (mse.detach() + usual)
-        # in proportion to the root of the step, or the finest qualities own the gradient
-        weight = (nominal / math.sqrt(config.coarsest_step * config.finest_step)).sqrt()
-        return Loss((weight * (bpp + slope * mse)).mean(), bpp.detach(), mse.detach())
+        return rate_distortion(bpp, mse, position, config.coarsest_step, config.finest_step)
+
+    def prior(self, arrays: Mapping[str, np.ndarray]) -> WallocPrior:
+        return WallocPrior(self.config, arrays)
 
     @torch.no_grad()
     def frozen(self) -> dict[str, np.ndarray]:
         """The arrays of a model file: transforms, curves by quality, context and tables."""
-        position = torch.arange(100) / 99
-        arrays = {"steps": self.steps(position).numpy(),
-                  "compand.power": self.analysis.compand.power.numpy(),
-                  "floor": (self.floor(position) * 2 ** FLOOR_BITS).round().clamp_min(1).numpy() / 2 ** FLOOR_BITS}
-        context = {name: weight.numpy() for name, weight in self.context().items()}
-        arrays |= {f"context.{name}": weight for name, weight in freeze(context).items()}
-        arrays |= self.density.freeze().to_arrays("density.")
-        arrays |= {f"density_shape.{name}": value.numpy() for name, value in self.density.state_dict().items()}
+        position = qualities()
+        arrays = {"steps": self.steps(position).numpy(), "compand.power": self.analysis.compand.power.numpy()}
+        arrays |= frozen_prior(self.context, self.floor, self.density)
         arrays |= {f"analysis.{name}": value.numpy() for name, value in self.analysis.state_dict().items()}
         # half precision: the network runs in bfloat16, which keeps fewer digits
         arrays |= {f"synthesis.{name}": value.numpy().astype(np.float16 if value.dim() == 4 else np.float32)
                    for name, value in self.synthesis.state_dict().items()}
         return arrays
+
+
+class WallocPrior(TrainablePrior):
+    """The prior of a trained WaLLoC codec, in full: in the crops of `WallocModel` there is little to learn for
+    octaves and a hidden layer."""
+
+    def __init__(self, config: WallocConfig, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__()
+        self._config, self._arrays = config, arrays
+        self._steps = torch.from_numpy(arrays["steps"])
+        self._analysis = [Analysis(config)]         # in a list: none of its parameters is ours
+        self._analysis[0].load_state_dict(_part(arrays, "analysis."))
+        self.floor = ByQuality(config.latents, 0.5, 0.5)
+        at = torch.linspace(0, 99, ANCHORS).round().long()
+        self.floor.log.anchors.data.copy_(torch.from_numpy(arrays["floor"])[at].log())
+        self.context = PriorWeights(config.latents, config.groups, OCTAVES, HIDDEN)
+        self.context.load(_part(arrays, "context."))
+        self.density = GaussianScaleMixture()
+        self.density.load_state_dict(_part(arrays, "density_shape."))
+
+    @torch.no_grad()
+    def latents(self, rgb: np.ndarray) -> np.ndarray:
+        return self._analysis[0].of_bytes(pad_to_multiple(rgb, BLOCK))[0].numpy()
+
+    def bits(self, latents: Tensor, position: Tensor) -> Tensor:
+        steps = self._steps[(position * 99).round().long()]
+        scaled, drawn = latents / steps[:, :, None, None], DEAD_ZONE * (1 - position)[:, None, None, None]
+        symbols = (scaled.sign() * (scaled.abs() - drawn).clamp_min(0)).round()
+        meter = Meter(noisy=False)
+        code_grid(meter, self.density, self.context(), self.floor(position)[:, :, None], self._config.groups,
+                  tuple(symbols.shape), symbols)
+        return meter.bits()
+
+    @torch.no_grad()
+    def frozen(self) -> dict[str, np.ndarray]:
+        kept = {name: array for name, array in self._arrays.items() if not name.startswith(("context.", "density"))}
+        return kept | frozen_prior(self.context, self.floor, self.density)
+
+
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix):]: torch.from_numpy(arrays[name]) for name in arrays if name.startswith(prefix)}

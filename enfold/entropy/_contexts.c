@@ -6,6 +6,7 @@
 #include <Python.h>
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
@@ -111,8 +112,109 @@ static PyObject *py_select(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* ---- grids: three-dimensional arrays of floats with any strides ---------------------------- */
+
+static int grid_of(PyObject *array, Py_buffer *view, int flags)
+{
+    if (PyObject_GetBuffer(array, view, PyBUF_STRIDES | flags)) return 0;
+    if (view->ndim == 3 && view->itemsize == sizeof(float)) return 1;
+    PyBuffer_Release(view);
+    PyErr_SetString(PyExc_ValueError, "not a grid of floats");
+    return 0;
+}
+
+INLINE char *row_of(const Py_buffer *grid, Py_ssize_t channel, Py_ssize_t row)
+{
+    return (char *)grid->buf + channel * grid->strides[0] + row * grid->strides[1];
+}
+
+/* gather(grids, out): the grids, of one shape, one after the other */
+static PyObject *py_gather(PyObject *self, PyObject *args)
+{
+    PyObject *grids;
+    Py_buffer out, grid;
+    if (!PyArg_ParseTuple(args, "O!w*", &PyTuple_Type, &grids, &out)) return NULL;
+    char *to = out.buf;
+    Py_ssize_t left = out.len;
+    for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(grids); k++) {
+        if (!grid_of(PyTuple_GET_ITEM(grids, k), &grid, 0)) break;
+        const Py_ssize_t columns = grid.shape[2], step = grid.strides[2];
+        if (grid.len <= left) {
+            left -= grid.len;
+            Py_BEGIN_ALLOW_THREADS
+            for (Py_ssize_t c = 0; c < grid.shape[0]; c++)
+                for (Py_ssize_t y = 0; y < grid.shape[1]; y++) {
+                    const char *from = row_of(&grid, c, y);
+                    for (Py_ssize_t x = 0; x < columns; x++) memcpy(to + 4 * x, from + x * step, 4);
+                    to += 4 * columns;
+                }
+            Py_END_ALLOW_THREADS
+        } else left = -1;
+        PyBuffer_Release(&grid);
+        if (left < 0) break;
+    }
+    PyBuffer_Release(&out);
+    if (PyErr_Occurred()) return NULL;
+    if (left) {
+        PyErr_SetString(PyExc_ValueError, "grids are not of the sizes given");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+INLINE float within(float x, float limit) { return x < -limit ? -limit : x > limit ? limit : x; }
+
+/* settle(values, mean, known, seen, fraction_bits, limit, error): int32 values into a cell of `known` and, clipped, of
+ * `seen`; what the mean, snapped, missed of them, clipped, into `error` */
+static PyObject *py_settle(PyObject *self, PyObject *args)
+{
+    PyObject *known_array, *seen_array;
+    Py_buffer b[3], known, seen;
+    int fraction_bits;
+    float limit;
+    if (!PyArg_ParseTuple(args, "y*y*OOifw*", &b[0], &b[1], &known_array, &seen_array, &fraction_bits, &limit, &b[2]))
+        return NULL;
+    int fits = 0;
+    if (grid_of(known_array, &known, PyBUF_WRITABLE)) {
+        if (grid_of(seen_array, &seen, PyBUF_WRITABLE)) {
+            fits = known.len == seen.len && known.len == b[0].len && known.len == b[1].len && known.len == b[2].len &&
+                   known.shape[0] == seen.shape[0] && known.shape[1] == seen.shape[1] &&
+                   fraction_bits >= 0 && fraction_bits <= 16;
+            if (fits) {
+                const int32_t *value = b[0].buf;
+                const float *mean = b[1].buf, fine = (float)(1 << fraction_bits), unit = 1.0f / fine;
+                float *error = b[2].buf;
+                const Py_ssize_t columns = known.shape[2];
+                Py_BEGIN_ALLOW_THREADS
+                for (Py_ssize_t c = 0; c < known.shape[0]; c++)
+                    for (Py_ssize_t y = 0; y < known.shape[1]; y++) {
+                        char *to = row_of(&known, c, y), *too = row_of(&seen, c, y);
+                        for (Py_ssize_t x = 0; x < columns; x++) {
+                            const float exact = (float)value[x], clipped = within(exact, limit);
+                            memcpy(to + x * known.strides[2], &exact, 4);
+                            memcpy(too + x * seen.strides[2], &clipped, 4);
+                            error[x] = within(exact - floorf(mean[x] * fine + 0.5f) * unit, limit);
+                        }
+                        value += columns, mean += columns, error += columns;
+                    }
+                Py_END_ALLOW_THREADS
+            } else PyErr_SetString(PyExc_ValueError, "buffers are not of one size");
+            PyBuffer_Release(&seen);
+        }
+        PyBuffer_Release(&known);
+    }
+    for (int k = 0; k < 3; k++) PyBuffer_Release(&b[k]);
+    if (!fits) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
-    {"product", py_product, METH_VARARGS, NULL}, {"select", py_select, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+    {"product", py_product, METH_VARARGS, NULL},
+    {"select", py_select, METH_VARARGS, NULL},
+    {"gather", py_gather, METH_VARARGS, NULL},
+    {"settle", py_settle, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_contexts", NULL, 0, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__contexts(void) { return PyModuleDef_Init(&module); }

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.entropy.contexts import product
+from enfold.entropy.contexts import gather, product, settle
+from enfold.entropy.exact import LOGARITHMS, TOP
 from enfold.entropy.rans import RansDecoder, RansEncoder
 from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError
@@ -49,8 +50,8 @@ class Grid:
         *outer, rows, columns = shape
         self.known = np.zeros(shape, np.float32)
         self.seen = np.zeros((*outer, rows + 2 * margin, columns + 2 * margin), np.float32)
-        self._inner = self.seen[..., margin:margin + rows, margin:margin + columns]
-        self._latent, self._limit = latent, limit
+        self.inner = self.seen[..., margin:margin + rows, margin:margin + columns]
+        self._latent, self.limit = latent, limit
 
     def take(self, cell: Any) -> np.ndarray | None:
         """The part of the latent to code; None under a Decoder."""
@@ -58,7 +59,8 @@ class Grid:
 
     def put(self, cell: Any, values: np.ndarray) -> None:
         self.known[cell] = values
-        np.clip(self.known[cell], -self._limit, self._limit, out=self._inner[cell])
+        seen = self.inner[cell]
+        np.minimum(np.maximum(self.known[cell], -self.limit, out=seen), self.limit, out=seen)
 
 
 class _Arrays:
@@ -74,22 +76,43 @@ class _Arrays:
         """weight (O, F), features (..., F, n) → (..., O, n); exact only if every partial sum is."""
         return product(weight, features)
 
+    def own(self, weight: np.ndarray, taps: np.ndarray) -> np.ndarray:
+        """weight (C, T), taps (..., T, C, n) → (..., C, n): each channel's own taps, weighted and added."""
+        out = weight[:, 0, None] * taps[..., 0, :, :]
+        for number in range(1, weight.shape[1]):
+            out += weight[:, number, None] * taps[..., number, :, :]
+        return out
+
     def snap(self, x: np.ndarray, fraction_bits: int) -> np.ndarray:
         """x to the nearest multiple of 2^-fraction_bits, halves up."""
         step = np.float32(2.0**fraction_bits)
         return np.floor(x * step + np.float32(0.5)) / step
+
+    def settle(self, grid: Grid, cell: Any, values: np.ndarray, mean: np.ndarray, fraction_bits: int) -> np.ndarray:
+        """Puts values into their cell of a grid; returns what the mean, snapped, missed of them, clipped likewise."""
+        return settle(values, mean, grid.known[cell], grid.inner[cell], fraction_bits, grid.limit)
+
+    def rectify(self, x: np.ndarray, top: float = TOP) -> np.ndarray:
+        """x clipped to [0, top], [0, 16) by default, to the nearest sixteenth, halves up."""
+        return np.floor(np.clip(x, 0, np.float32(top)) * np.float32(16) + np.float32(0.5)) / np.float32(16)
+
+    def logarithm(self, x: np.ndarray) -> np.ndarray:
+        """sign(x) · log2(1 + |x|) to the nearest sixteenth; x in quarters, no larger than 2^10."""
+        return np.copysign(LOGARITHMS.take((np.abs(x) * np.float32(4)).astype(np.int32), mode="clip"), x)
+
+    def limit(self, x: np.ndarray, least: float, largest: float) -> np.ndarray:
+        return np.clip(x, np.float32(least), np.float32(largest))
+
+    def channels(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The channel of each element of an array (..., C, h, w)."""
+        return np.broadcast_to(np.arange(shape[-3], dtype=np.int32)[:, None, None], shape)
 
     def concat(self, parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
         return np.concatenate(parts, axis)
 
     def gather(self, x: np.ndarray, windows: Sequence[Any]) -> np.ndarray:
         """(..., C, h, w) → (..., K·C, n): K windows of n positions, one after the other."""
-        parts = [x[window] for window in windows]
-        *outer, channels, rows, columns = parts[0].shape
-        out = np.empty((*outer, len(parts), channels, rows, columns), x.dtype)
-        for number, part in enumerate(parts):
-            out[..., number, :, :, :] = part
-        return out.reshape(*outer, len(parts) * channels, rows * columns)
+        return gather([x[window] for window in windows])
 
     def activity(self, near: np.ndarray, pairs: Sequence[tuple[int, int]], channels: int) -> np.ndarray:
         """(..., K·C, n) → (..., (K + P)·C, n): magnitudes, then those of P differences of windows."""
@@ -121,8 +144,7 @@ class Encoder(_Arrays):
         values = _integers(values)
         if values.shape != index.shape:
             raise UsageError(f"values of shape {values.shape} in a context of shape {index.shape}")
-        with np.errstate(over="ignore"):
-            self._bytes.encode(density.tables, index, np.subtract(values, offset, dtype=np.int32))
+        self._bytes.encode(density.tables, index, np.subtract(values, offset, dtype=np.int32))
         return values
 
     def finish(self) -> bytes:
@@ -139,8 +161,7 @@ class Decoder(_Arrays):
     def code(self, density: Frozen, context: Any, values: None = None) -> np.ndarray:
         """Reads int32 values, of the context's shape."""
         index, offset = density.locate(context)
-        with np.errstate(over="ignore"):
-            return np.add(self._bytes.decode(density.tables, index), offset, dtype=np.int32)
+        return np.add(self._bytes.decode(density.tables, index), offset, dtype=np.int32)
 
     def finish(self) -> None:
         """Checks that the bytes were read to their end; without this, a cut may go unnoticed."""

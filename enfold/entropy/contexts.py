@@ -2,6 +2,7 @@
 
     mean, scale = product(weights, features)        what is known makes a mean and a scale
     index, offset = select(mean, scale, …)          and these choose a table
+    error = settle(values, mean, …)                 what was read is known from here on
 
 A linear-algebra library would do for the product, and does where the C is missing: the sums are
 exact, so any order gives the same bits. But its threads cost more than products this small, and
@@ -13,6 +14,7 @@ Guarantee: without the C, NumPy gives the same bits.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,9 +36,41 @@ def product(weight: np.ndarray, features: np.ndarray) -> np.ndarray:
         return np.matmul(weight, features)
     (outputs, inputs), (*outer, _, n) = weight.shape, features.shape
     out = np.empty((*outer, outputs, n), np.float32)
-    for index in np.ndindex(*outer):
+    if not outer:
+        _compiled.product(weight, features, out, outputs, inputs, n)
+    for index in np.ndindex(*outer) if outer else ():
         _compiled.product(weight, features[index], out[index], outputs, inputs, n)
     return out
+
+
+def gather(grids: Sequence[np.ndarray]) -> np.ndarray:
+    """K float32 arrays (..., C, h, w) of one shape → (..., K·C, h·w), one after the other."""
+    *outer, channels, rows, columns = grids[0].shape
+    out = np.empty((*outer, len(grids) * channels, rows * columns), np.float32)
+    if _compiled is not None and not outer:
+        _compiled.gather(tuple(grids), out)
+        return out
+    parts = out.reshape(*outer, len(grids), channels, rows, columns)
+    for number, grid in enumerate(grids):
+        parts[..., number, :, :, :] = grid
+    return out
+
+
+def settle(values: np.ndarray, mean: np.ndarray, known: np.ndarray, seen: np.ndarray, fraction_bits: int,
+           limit: float) -> np.ndarray:
+    """Writes int32 values into `known` and, clipped to ±limit, into `seen`, views of float32 (..., C, h, w) both.
+
+    Returns what the mean, to the nearest multiple of 2^-fraction_bits, missed of the values, clipped likewise.
+    """
+    if _compiled is not None and values.ndim == 3:
+        error = np.empty(values.shape, np.float32)
+        _compiled.settle(np.ascontiguousarray(values, np.int32), np.ascontiguousarray(mean, np.float32), known, seen,
+                         fraction_bits, limit, error)
+        return error
+    known[...] = values
+    np.clip(known, -limit, limit, out=seen)
+    fine = np.float32(1 << fraction_bits)
+    return np.clip(known - np.floor(mean * fine + np.float32(0.5)) / fine, -limit, limit)
 
 
 def select(mean: np.ndarray, scale: np.ndarray, levels: np.ndarray, fraction_bits: int,

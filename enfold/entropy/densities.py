@@ -5,6 +5,7 @@
 
     density                                         context                         frozen
     Gaussian, Laplace, GaussianScaleMixture         mean and scale of each value    FrozenLocationScale
+    Leveled, of one of these                        mean and level of each value    FrozenLocationScale
     Factorized, Categorical                         index of each value             FrozenIndexed
 
 A value's likelihood is the mass of the unit interval around it. Guarantees: bits never exceed
@@ -31,6 +32,7 @@ from enfold.errors import UsageError
 
 _LEAST_SCALE = 0.02
 _LEAST_LIKELIHOOD = 1e-9
+_TAIL_BITS = 4.0        # for each e-fold of distance, beyond it
 _WIDEST = 1 << 14       # no support reaches further from the median
 
 
@@ -51,7 +53,11 @@ class LocationScale(nn.Module, ABC):
     def bits(self, values: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
         """Bits of `values` (any shape) given (mean, scale) of the same shape."""
         mean, scale = context
-        return _bits(self.likelihood((values - mean).abs(), scale.clamp_min(_LEAST_SCALE)))
+        distance, scale = (values - mean).abs(), scale.clamp_min(_LEAST_SCALE)
+        likelihood = self.likelihood(distance, scale)
+        # where no likelihood is left, the gradient is that of a heavy tail: it leads back
+        far = (distance / scale).clamp_min(1).log() * _TAIL_BITS
+        return _bits(likelihood) + (likelihood < _LEAST_LIKELIHOOD) * (far - far.detach())
 
     @torch.no_grad()
     def freeze(self, *, scales: int = 40, least: float = 0.1, largest: float = 64.0, fraction_bits: int = 2,
@@ -62,8 +68,15 @@ class LocationScale(nn.Module, ABC):
         """
         if scales < 1 or not 0 < least <= largest:
             raise UsageError(f"{scales} scales from {least} to {largest}: expected at least one, ascending")
-        exact = copy.deepcopy(self).cpu().double()
         grid = np.geomspace(least, largest, scales)
+        multiples = (np.arange(math.ceil(largest * 2**scale_bits)) + 0.5) / 2**scale_bits
+        levels = np.searchsorted(np.sqrt(grid[1:] * grid[:-1]), multiples)
+        return FrozenLocationScale(self.tables(grid, fraction_bits, precision), fraction_bits, scale_bits, levels)
+
+    @torch.no_grad()
+    def tables(self, grid: np.ndarray, fraction_bits: int, precision: int) -> Tables:
+        """For each scale of a grid, one for each of 2^fraction_bits fractions of the mean."""
+        exact = copy.deepcopy(self).cpu().double()
         far = _bisect(lambda z: exact.upper(z) > 2.0 ** -(precision + 8), torch.zeros(1), torch.full((1,), 1e6))
         masses, lows = [], []
         for scale in torch.from_numpy(grid):
@@ -72,9 +85,7 @@ class LocationScale(nn.Module, ABC):
                 lows.append(math.floor(fraction - reach))
                 support = torch.arange(lows[-1], math.ceil(fraction + reach) + 1, dtype=torch.float64)
                 masses.append(exact.likelihood((support - fraction).abs(), scale).numpy())
-        multiples = (np.arange(math.ceil(largest * 2**scale_bits)) + 0.5) / 2**scale_bits
-        levels = np.searchsorted(np.sqrt(grid[1:] * grid[:-1]), multiples)
-        return FrozenLocationScale(_tables(masses, lows, precision), fraction_bits, scale_bits, levels)
+        return _tables(masses, lows, precision)
 
 
 class Gaussian(LocationScale):
@@ -110,6 +121,37 @@ class GaussianScaleMixture(LocationScale):
         weights = self.logits.softmax(0).view(shape)
         rates = (-self.log_ratios).exp().view(shape) * math.sqrt(0.5)
         return (0.5 * weights * torch.special.erfc(z * rates)).sum(0)
+
+
+class Leveled(nn.Module):
+    """A density of location and scale whose scale is told by a level, its logarithm.
+
+    Level k + 1/2 means the k-th of `levels` scales, in equal ratios from `least` to `largest`;
+    frozen, every level in [k, k + 1) does.
+    """
+
+    def __init__(self, density: LocationScale, levels: int, least: float, largest: float) -> None:
+        super().__init__()
+        self.density = density
+        self._levels, self._least, self._largest = levels, least, largest
+
+    @property
+    def _log_ratio(self) -> float:
+        return math.log(self._largest / self._least) / (self._levels - 1)
+
+    def level(self, scale: Tensor) -> Tensor:
+        """The level that means a scale."""
+        return (scale / self._least).log() / self._log_ratio + 0.5
+
+    def bits(self, values: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
+        """Bits of `values` (any shape) given (mean, level) of the same shape."""
+        mean, level = context
+        return self.density.bits(values, (mean, ((level - 0.5) * self._log_ratio).exp() * self._least))
+
+    def freeze(self, *, fraction_bits: int = 2, precision: int = PRECISION) -> FrozenLocationScale:
+        """Tables for each level and 2^fraction_bits fractions of the mean; the context is (mean, level)."""
+        tables = self.density.tables(np.geomspace(self._least, self._largest, self._levels), fraction_bits, precision)
+        return FrozenLocationScale(tables, fraction_bits, 0, np.arange(self._levels))
 
 
 class Factorized(nn.Module):

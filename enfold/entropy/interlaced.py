@@ -1,18 +1,23 @@
 """A context prior for grids of latents: coarse positions first, then what lies between them.
 
-A grid is coded in seven phases, each a regular lattice; inside a phase, in a few groups of
-channels. Every position of a phase is coded at once, so the schedule has tens of steps, not
-one a pixel, and yet half of all positions see their four direct neighbours:
+A grid is coded in phases, each a regular lattice; inside a phase, in a few groups of channels.
+Every position of a phase is coded at once, so the schedule has tens of steps, not one a pixel,
+and yet half of all positions see their four direct neighbours:
 
     0 6 3 6 0 6 3 6        phase   step  starts (row, column)
-    5 4 5 4 5 4 5 4        0, 1    4     (0, 0), (2, 2)
+    5 4 5 4 5 4 5 4        1       4     (2, 2)
     2 6 1 6 2 6 1 6        2, 3    4     (2, 0), (0, 2)
     5 4 5 4 5 4 5 4        4       2     (1, 1)
     0 6 3 6 0 6 3 6        5, 6    2     (1, 0), (0, 1)
 
+What is phase 0 here is coded before, and likewise: in each of `octaves` the lattices 4, 5 and 6,
+scaled up, so that only positions 16 apart, or 4 · 2^octaves, know nothing.
+
 What a latent is given: a mean, linear in the nearest known latents (all channels); a scale,
-linear in their magnitudes and in the differences of opposite ones; and, from the groups before
-it at the same position, what the mean missed. The weights are the whole model.
+linear in their magnitudes and in the differences of opposite ones; to both, what a small hidden
+layer makes of all these; and, from the groups before it at the same position, what the mean
+missed. The weights are the whole model; how many octaves there are, and whether there is a hidden
+layer, they say themselves.
 
 Guarantee: `code_grid` is the only description. Under a `Meter` it runs on tensors that carry
 gradients, under an `Encoder` or a `Decoder` on NumPy arrays. There every number is a dyadic
@@ -22,33 +27,40 @@ and scales are the same on every machine, whatever the order of summation.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
-STEPS = (4, 4, 4, 4, 2, 2, 2)
-STARTS = ((0, 0), (2, 2), (2, 0), (0, 2), (1, 1), (1, 0), (0, 1))
+from enfold.entropy.exact import FRACTION_BITS as HIDDEN_FRACTION_BITS
+
 MAX_TAPS = 12
+OCTAVES = 2
 CLIP = 255.0                # contexts see latents no larger than this; the coder sees them whole
 FRACTION_BITS = 2           # means are snapped to quarters of a quantisation step
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One lattice and the offsets (row, column) of the known positions that its latents see."""
+    """One lattice and the offsets (row, column) of the known positions that its latents see.
+
+    number: what its weights are called by.
+    """
 
     step: int
     start: tuple[int, int]
     taps: tuple[tuple[int, int], ...]
+    number: int = 0
 
     def cell(self, channels: slice) -> tuple[Any, ...]:
         """Index of this lattice's latents in a grid (..., C, h, w)."""
         return (..., channels, slice(self.start[0], None, self.step),
                 slice(self.start[1], None, self.step))
 
-    @property
+    @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Indices of opposite taps: their difference tells how fast the latent changes."""
         at = {tap: k for k, tap in enumerate(self.taps)}
@@ -56,40 +68,51 @@ class Phase:
                      if (dy, dx) < (-dy, -dx) and (-dy, -dx) in at)
 
 
-def _phases() -> tuple[Phase, ...]:
-    phases = []
-    for number, (step, start) in enumerate(zip(STEPS, STARTS, strict=True)):
-        reach = 2 * step
-        known = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)
-                 if any((start[0] + dy - y) % s == 0 and (start[1] + dx - x) % s == 0
-                        for s, (y, x) in list(zip(STEPS, STARTS, strict=True))[:number])]
-        far = sorted({dy * dy + dx * dx for dy, dx in known})
-        taps: list[tuple[int, int]] = []
-        for distance in far:                            # whole rings only: no side is favoured
-            ring = sorted(d for d in known if d[0] ** 2 + d[1] ** 2 == distance)
-            if len(taps) + len(ring) > MAX_TAPS:
-                break
-            taps += ring
-        phases.append(Phase(step, start, tuple(taps)))
-    return tuple(phases)
+@lru_cache
+def schedule(octaves: int = OCTAVES) -> tuple[Phase, ...]:
+    """The phases in the order of coding. Those of the first octave are numbered from 7, of the next from 10."""
+    lattices = [(4 << octaves, (0, 0), 0)]
+    for octave in range(octaves + 1, -1, -1):
+        half = 1 << octave
+        first = 3 * octave + 1 if octave > 1 else 4 - 3 * octave
+        lattices += [(2 * half, start, first + k) for k, start in enumerate(((half, half), (half, 0), (0, half)))]
+    return tuple(Phase(step, start, _taps(step, start, lattices[:at]), number)
+                 for at, (step, start, number) in enumerate(lattices))
 
 
-PHASES = _phases()
-MARGIN = max(abs(d) for phase in PHASES for tap in phase.taps for d in tap)
+def _taps(step: int, start: tuple[int, int], known: Sequence[tuple[int, tuple[int, int], int]]
+          ) -> tuple[tuple[int, int], ...]:
+    """The nearest offsets from a lattice to those known before it: whole rings only, so that no side is favoured."""
+    reach = 2 * step
+    near = [(dy, dx) for dy in range(-reach, reach + 1) for dx in range(-reach, reach + 1)
+            if any((start[0] + dy - y) % s == 0 and (start[1] + dx - x) % s == 0 for s, (y, x), _ in known)]
+    taps: list[tuple[int, int]] = []
+    for distance in sorted({dy * dy + dx * dx for dy, dx in near}):
+        ring = sorted(d for d in near if d[0] ** 2 + d[1] ** 2 == distance)
+        if len(taps) + len(ring) > MAX_TAPS:
+            break
+        taps += ring
+    return tuple(taps)
 
 
-def weight_shapes(channels: int, groups: Sequence[int]) -> dict[str, tuple[int, int]]:
+def weight_shapes(channels: int, groups: Sequence[int], octaves: int = OCTAVES,
+                  hidden: int = 0) -> dict[str, tuple[int, int]]:
     """Names and shapes (outputs, features) of the weights of a grid of `channels` channels."""
     shapes = {}
-    for number, phase in enumerate(PHASES):
+    for phase in schedule(octaves):
         if phase.taps:
-            shapes[f"mean_{number}"] = (channels, channels * len(phase.taps))
-            shapes[f"scale_{number}"] = (channels, channels * (len(phase.taps) + len(phase.pairs)))
+            near, active = channels * len(phase.taps), channels * (len(phase.taps) + len(phase.pairs))
+            shapes[f"mean_{phase.number}"] = (channels, near)
+            shapes[f"scale_{phase.number}"] = (channels, active)
+            if hidden:
+                shapes[f"near_{phase.number}"] = (hidden, near)
+                shapes[f"active_{phase.number}"] = (hidden, active)
+                shapes[f"out_{phase.number}"] = (2 * channels, hidden)
         start = 0
         for order, size in enumerate(groups):
             if start:
-                shapes[f"mean_{number}_{order}"] = (size, start)
-                shapes[f"scale_{number}_{order}"] = (size, start)
+                shapes[f"mean_{phase.number}_{order}"] = (size, start)
+                shapes[f"scale_{phase.number}_{order}"] = (size, start)
             start += size
     return shapes
 
@@ -99,65 +122,77 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
     """Codes a grid of latents (..., C, h, w) and returns it.
 
     coder: Meter, Encoder or Decoder. density: of location and scale. weights: as named by
-    `weight_shapes`. floor: (..., C, 1) the scale where all that is known is zero. groups: sizes
-    that add up to C. latent: what to code, real-valued under a Meter, integers under an Encoder,
-    None under a Decoder.
+    `weight_shapes`, with any octaves and hidden layer. floor: (..., C, 1) the scale where all that is known
+    is zero. groups: sizes that add up to C. latent: what to code, real-valued under a Meter,
+    integers under an Encoder, None under a Decoder.
     """
-    grid = coder.grid(shape, latent, MARGIN, CLIP)
-    for number, phase in enumerate(PHASES):
+    octaves = next(n for n in itertools.count() if f"mean_{7 + 3 * n}" not in weights)
+    grid = coder.grid(shape, latent, _margin(octaves), CLIP)
+    for phase in schedule(octaves):
         lattice = grid.known[phase.cell(slice(None))].shape
         rows, columns = lattice[-2:]
         if not rows or not columns:
             continue
-        mean = coder.zeros((*lattice[:-2], rows * columns))
-        scale = mean + floor
         if phase.taps:
-            near = coder.gather(grid.seen, _windows(phase, rows, columns))
-            mean = coder.linear(weights[f"mean_{number}"], near)
-            scale = floor + coder.linear(weights[f"scale_{number}"], coder.activity(near, phase.pairs, shape[-3]))
+            near = coder.gather(grid.seen, _windows(phase, rows, columns, _margin(octaves)))
+            active = coder.activity(near, phase.pairs, shape[-3])
+            mean = coder.linear(weights[f"mean_{phase.number}"], near)
+            scale = floor + coder.linear(weights[f"scale_{phase.number}"], active)
+            if f"out_{phase.number}" in weights:
+                hidden = coder.rectify(coder.linear(weights[f"near_{phase.number}"], near)
+                                       + coder.linear(weights[f"active_{phase.number}"], active), CLIP)
+                more = coder.linear(weights[f"out_{phase.number}"], hidden)
+                mean, scale = mean + more[..., :shape[-3], :], scale + more[..., shape[-3]:, :]
+        else:
+            mean = coder.zeros((*lattice[:-2], rows * columns))
+            scale = mean + floor
         missed = None
         start = 0
         for order, size in enumerate(groups):
             channels = slice(start, start + size)
             group_mean, group_scale = mean[..., channels, :], scale[..., channels, :]
             if missed is not None:
-                group_mean = group_mean + coder.linear(weights[f"mean_{number}_{order}"], missed)
-                group_scale = group_scale + coder.linear(weights[f"scale_{number}_{order}"],
-                                                         abs(missed))
-            cell_shape = (*lattice[:-3], size, rows, columns)
-            group_mean = coder.snap(group_mean, FRACTION_BITS).reshape(cell_shape)
-            cell = phase.cell(channels)
+                group_mean = group_mean + coder.linear(weights[f"mean_{phase.number}_{order}"], missed)
+                group_scale = group_scale + coder.linear(weights[f"scale_{phase.number}_{order}"], abs(missed))
+            cell, cell_shape = phase.cell(channels), (*lattice[:-3], size, rows, columns)
+            group_mean = group_mean.reshape(cell_shape)
             values = coder.code(density, (group_mean, group_scale.reshape(cell_shape)), grid.take(cell))
-            grid.put(cell, values)
-            error = (grid.known[cell] - group_mean).clip(-CLIP, CLIP)
+            error = coder.settle(grid, cell, values, group_mean, FRACTION_BITS)
             error = error.reshape(*lattice[:-3], size, rows * columns)
             missed = error if missed is None else coder.concat([missed, error], -2)
             start += size
     return grid.known
 
 
-def _windows(phase: Phase, rows: int, columns: int) -> list[tuple[Any, ...]]:
-    """For each tap, where the latents that it meets lie in a grid with MARGIN around it."""
+@lru_cache
+def _margin(octaves: int) -> int:
+    return max(abs(d) for phase in schedule(octaves) for tap in phase.taps for d in tap)
+
+
+@lru_cache(maxsize=256)
+def _windows(phase: Phase, rows: int, columns: int, margin: int) -> tuple[tuple[Any, ...], ...]:
+    """For each tap, where the latents that it meets lie in a grid with a margin around it."""
     (top, left), step = phase.start, phase.step
-    starts = [(top + dy + MARGIN, left + dx + MARGIN) for dy, dx in phase.taps]
-    return [(..., slice(y, y + (rows - 1) * step + 1, step), slice(x, x + (columns - 1) * step + 1, step))
-            for y, x in starts]
+    starts = [(top + dy + margin, left + dx + margin) for dy, dx in phase.taps]
+    return tuple((..., slice(y, y + (rows - 1) * step + 1, step), slice(x, x + (columns - 1) * step + 1, step))
+                 for y, x in starts)
 
 
 def freeze(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rounds weights to the finest dyadic grid on which float32 sums are proven exact.
 
-    Features are multiples of 2^-FRACTION_BITS no larger than 2·CLIP, so a sum is a multiple of
-    2^-(bits + FRACTION_BITS) and never exceeds 2·CLIP·Σ|w|; it is exact while that is less than
-    2^24 units. Raises ValueError where a row is so large that not even 4 bits are left.
+    Features are multiples of 2^-f no larger than L: of 2^-FRACTION_BITS and 2·CLIP, but for a
+    hidden layer's, which `rectify` makes. So a sum is a multiple of 2^-(bits + f) and never exceeds
+    L·Σ|w|; it is exact while that is less than 2^24 units. Raises ValueError where a row is so
+    large that not even 4 bits are left.
     """
     frozen = {}
     for name, weight in weights.items():
         weight = np.asarray(weight, np.float64)
+        largest, fraction_bits = (CLIP, HIDDEN_FRACTION_BITS) if name.startswith("out") else (2 * CLIP, FRACTION_BITS)
         for bits in range(12, 3, -1):
             rounded = np.round(weight * 2.0 ** bits) / 2.0 ** bits
-            largest = 2 * CLIP * np.abs(rounded).sum(-1).max(initial=0)
-            if largest * 2.0 ** (bits + FRACTION_BITS) < 2 ** 24:
+            if largest * np.abs(rounded).sum(-1).max(initial=0) * 2.0 ** (bits + fraction_bits) < 2 ** 24:
                 break
         else:
             raise ValueError(f"weights {name!r} are too large to add exactly: a row sums to "

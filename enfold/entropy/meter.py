@@ -17,15 +17,42 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from enfold.entropy.exact import TOP
+
+
+def _sixteenths(x: Tensor) -> Tensor:
+    return x + ((x.detach() * 16 + 0.5).floor() / 16 - x.detach())
+
 
 def round_through(x: Tensor) -> Tensor:
     """Rounds; the gradient is that of the identity."""
     return x + (x.round() - x).detach()
 
 
+class _Through(torch.autograd.Function):
+    """Clips; the gradient passes inside the range, and outside where it leads back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, least: float, largest: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.range = least, largest
+        return x.clip(least, largest)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, (least, largest) = ctx.saved_tensors[0], ctx.range
+        blocked = ((x < least) & (gradient > 0)) | ((x > largest) & (gradient < 0))
+        return gradient.masked_fill(blocked, 0), None, None
+
+
+def clip_through(x: Tensor, least: float, largest: float) -> Tensor:
+    """Clips x; where it was clipped, only gradients that lead back into the range pass."""
+    return _Through.apply(x, least, largest)  # type: ignore[no-untyped-call]
+
+
 class _Grid:
     def __init__(self, latent: Tensor, margin: int, limit: float) -> None:
-        self._latent = latent
+        self._latent, self.limit = latent, limit
         self.known = round_through(latent)
         self.seen = torch.nn.functional.pad(self.known.clip(-limit, limit), (margin,) * 4)
 
@@ -55,8 +82,23 @@ class Meter:
     def linear(self, weight: Tensor, features: Tensor) -> Tensor:
         return weight @ features
 
+    def own(self, weight: Tensor, taps: Tensor) -> Tensor:
+        return (taps * weight.T[..., None]).sum(-3)
+
     def snap(self, x: Tensor, fraction_bits: int) -> Tensor:
         return x
+
+    def rectify(self, x: Tensor, top: float = TOP) -> Tensor:
+        return _sixteenths(x.clip(0, top))
+
+    def logarithm(self, x: Tensor) -> Tensor:
+        return _sixteenths(x.sign() * x.abs().log1p() / math.log(2))
+
+    def limit(self, x: Tensor, least: float, largest: float) -> Tensor:
+        return clip_through(x, least, largest)
+
+    def channels(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.arange(shape[-3])[:, None, None].expand(shape)
 
     def concat(self, parts: list[Tensor], axis: int) -> Tensor:
         return torch.cat(parts, axis)
@@ -69,6 +111,9 @@ class Meter:
         first, second = zip(*pairs, strict=True)
         change = taps[..., first, :, :] - taps[..., second, :, :]
         return torch.cat([near, change.flatten(-3, -2)], -2).abs()
+
+    def settle(self, grid: _Grid, cell: Any, values: Tensor, mean: Tensor, fraction_bits: int) -> Tensor:
+        return (values - mean).clip(-grid.limit, grid.limit)
 
     def code(self, density: Any, context: Any, values: Tensor) -> Tensor:
         rounded = round_through(values)

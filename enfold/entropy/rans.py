@@ -78,7 +78,8 @@ class RansEncoder:
         if located == _BAD_INDEX:
             raise _index_error(tables, index)
         units, overshoot = located[0], np.frombuffer(located[1], np.uint64)
-        units += 8 * int(payload_bytes(overshoot).sum()) * COST_UNITS
+        if len(overshoot):
+            units += 8 * int(payload_bytes(overshoot).sum()) * COST_UNITS
         self._units += units
         self._calls.append((tables, cells, overshoot))
 

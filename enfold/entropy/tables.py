@@ -216,6 +216,8 @@ def payload_bytes(overshoot: np.ndarray) -> np.ndarray:
 def as_int32(name: str, array: np.ndarray) -> np.ndarray:
     """`array` as contiguous, aligned int32, not copied if it is that. Raises UsageError if it cannot be."""
     array = np.asarray(array)
+    if array.dtype == np.int32 and array.flags.carray:
+        return array
     if array.size and not np.can_cast(array.dtype, np.int32):
         _check_range(name, array, np.int32)
     return np.require(array, np.int32, ["C", "A"])

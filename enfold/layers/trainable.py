@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,3 +39,23 @@ class Trainable(nn.Module, ABC):
     @abstractmethod
     def frozen(self) -> dict[str, np.ndarray]:
         """The arrays of a model file, tables included."""
+
+    def prior(self, arrays: Mapping[str, np.ndarray]) -> TrainablePrior:
+        """The prior of a model file's arrays, to be trained alone. Raises NotImplementedError where there is none."""
+        raise NotImplementedError
+
+
+class TrainablePrior(nn.Module, ABC):
+    """A codec's prior while it alone is trained, on latents of an analysis that stays as it is."""
+
+    @abstractmethod
+    def latents(self, rgb: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) of any size → float32 (C, h, w): all that quality and rounding leave to do."""
+
+    @abstractmethod
+    def bits(self, latents: Tensor, position: Tensor) -> Tensor:
+        """What rounded latents (B, C, h, w) cost at qualities (B,) in [0, 1], coarse to fine: (B,), differentiable."""
+
+    @abstractmethod
+    def frozen(self) -> dict[str, np.ndarray]:
+        """The arrays of the model file, with the prior as it is now."""

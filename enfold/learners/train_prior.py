@@ -32,12 +32,12 @@ WARM_UP = 30                # steps
 class PriorRecipe:
     """How a prior is trained. side: of a batch's crops at most, in latents; batch: how many."""
 
-    steps: int = 2000
+    steps: int = 3000
     batch: int = 6
     side: int = 56
     least_scale: float = 0.9
     greatest_scale: float = 2.0
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     average: float = 0.98
     clip: float = 1.0
     seed: int = 0

@@ -95,3 +95,22 @@ def test_defaults_are_those_of_the_recipe():
     shared = set(recipe) & set(options)
     assert shared >= {"minutes", "steps", "batch", "crop", "seed", "learning_rate"}
     assert {name: options[name].default for name in shared} == {name: recipe[name] for name in shared}
+
+
+def test_a_prior_that_is_not_there_is_not_trained(enfold, data, monkeypatch):
+    enfold("train", "plain", data, "run", "--steps", 1, *QUICK)
+    monkeypatch.setenv("ENFOLD_WEIGHTS", "run")
+    result = enfold("train", "plain", data, "run2", "--prior-only")
+    assert result.exit_code == 2 and "no prior" in result.stderr
+    result = enfold("train", "plain", data, "run", "--prior-only")
+    assert result.exit_code == 2 and "another folder" in result.stderr
+
+
+def test_a_prior_is_trained_alone(enfold, photo):
+    for number in range(3):
+        photo(f"data/{number:03}.png", 60, 50)
+    result = enfold("train", "walloc-rgb-16x", "data", "run", "--prior-only", "--steps", 2)
+    assert result.exit_code == 0 and "bits a latent" in result.stderr
+    about = tomllib.loads(Path("run/walloc-rgb-16x.toml").read_text())
+    assert about["prior"]["recipe"]["steps"] == 2 and len(about["prior"]["held_out"]) == 2
+    assert "measured" not in about and about["curve"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from enfold.entropy.coders import Encoder
-from enfold.entropy.interlaced import code_grid
+from enfold.strips import StripLatents
 from enfold.testing import VARIATIONS, sample, symbols_hash, symbols_in_process
 
 
@@ -43,9 +43,11 @@ def test_latents_are_read_without_torch(written):
 def test_sixteen_in_a_batch_read_the_tables_that_one_reads(codec):
     """The contexts of a batch of 16 select, sample by sample, the tables of a batch of one."""
     half = getattr(codec, "latent_codec", None)
-    if half is None or not hasattr(half, "context"):
-        pytest.skip(f"{codec.name} has no grid prior")
+    if not isinstance(half, StripLatents):
+        pytest.skip(f"{codec.name} has no grid of latents")
     batch = np.stack([codec.latents(sample(64, 96, seed=s), quality=80).symbols for s in range(16)])
+    side = getattr(codec, "_hyper", None)
+    hyper = np.stack([side(symbols) for symbols in batch]) if side else None
 
     class Watched(Encoder):
         def __init__(self):
@@ -53,17 +55,18 @@ def test_sixteen_in_a_batch_read_the_tables_that_one_reads(codec):
             self.seen = []
 
         def code(self, density, context, values=None):
-            self.seen.append(density.locate(context))
+            self.seen.append(np.broadcast_arrays(*density.locate(context)))
             return super().code(density, context, values)
 
-    def contexts(latent):
+    def contexts(latent, hyper):
         coder = Watched()
-        code_grid(coder, half.density, half.context, half.floor[79][:, None], half.config.groups, latent.shape, latent)
+        half.prior(coder, latent.shape, 80, latent, hyper)
         return coder.seen
 
-    together = contexts(batch)
+    together = contexts(batch, hyper)
     for number, latent in enumerate(batch):
-        for (index, offset), (all_index, all_offset) in zip(contexts(latent), together, strict=True):
+        alone = contexts(latent, None if hyper is None else hyper[number])
+        for (index, offset), (all_index, all_offset) in zip(alone, together, strict=True):
             np.testing.assert_array_equal(index, all_index[number])
             np.testing.assert_array_equal(offset, all_offset[number])
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import enfold
-from enfold.codecs import walloc, walloc_latents
+from enfold.codecs import walloc
 from enfold.codecs.walloc import Compand, Walloc
+from enfold.codecs.walloc_latents import WallocLatents
 from enfold.container import SectionKind, pack, unpack
 from enfold.errors import BitstreamError
 from enfold.testing import sample
@@ -45,7 +46,7 @@ def test_tiles_give_the_picture_that_one_piece_gives(codec, monkeypatch):
 def test_strips_are_sections_and_decode_to_the_symbols_of_the_whole(codec, monkeypatch):
     picture = sample(300, 100)
     whole = codec.latents(picture).symbols
-    monkeypatch.setattr(walloc_latents, "STRIP_BLOCKS", 8 * 13)
+    monkeypatch.setattr(WallocLatents, "positions", 8 * 13)
     data = codec.encode(picture)
     assert sum(s.kind == SectionKind.SYMBOLS for s in unpack(data).sections) == 5
     assert (codec.latents(data).symbols != whole).mean() < 1e-3
@@ -53,7 +54,7 @@ def test_strips_are_sections_and_decode_to_the_symbols_of_the_whole(codec, monke
 
 
 def test_a_missing_strip_is_named(codec, monkeypatch):
-    monkeypatch.setattr(walloc_latents, "STRIP_BLOCKS", 8 * 13)
+    monkeypatch.setattr(WallocLatents, "positions", 8 * 13)
     container = unpack(codec.encode(sample(300, 100)))
     with pytest.raises(BitstreamError, match="5 strips, the file has 4"):
         codec.decode(pack(container.header, container.sections[1:]))

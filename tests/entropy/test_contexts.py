@@ -50,3 +50,47 @@ def test_compiled_code_refuses_buffers_of_other_sizes():
     small = np.zeros(6, np.float32)
     with pytest.raises(ValueError, match="sizes"):
         compiled.product(small, small, small, 2, 3, 3)
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 70), st.integers(1, 4), st.integers(0, 4),
+       st.integers(0, 2**32 - 1))
+def test_cells_are_settled_alike_in_c_and_in_numpy(channels, rows, columns, step, fraction_bits, seed):
+    random = np.random.default_rng(seed)
+    values = random.integers(-600, 600, (channels, rows, columns)).astype(np.int32)
+    mean = random.normal(0, 300, values.shape).astype(np.float32)
+    found = []
+    for compiled in (contexts._compiled, None):
+        known = np.zeros((channels + 1, rows * step, columns * step), np.float32)
+        seen = np.zeros((channels + 1, rows * step + 4, columns * step + 4), np.float32)
+        cell = np.s_[1:, ::step, ::step]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(contexts, "_compiled", compiled)
+            error = contexts.settle(values, mean, known[cell], seen[:, 2:-2, 2:-2][cell], fraction_bits, 255.0)
+        assert np.array_equal(known[cell], values) and np.abs(seen).max() <= 255
+        found.append((error, known, seen))
+    for ours, numpys in zip(*found, strict=True):
+        assert np.array_equal(ours, numpys)
+
+
+@pytest.mark.parametrize("outer", [(), (2,), (2, 3)])
+def test_windows_are_gathered_one_after_the_other(outer):
+    grid = np.random.default_rng(0).normal(size=(*outer, 3, 20, 30)).astype(np.float32)
+    windows = [grid[..., y:y + 9:2, x:x + 13:3] for y, x in ((0, 0), (3, 17), (11, 5))]
+    expected = np.concatenate(windows, -3).reshape(*outer, 9, -1)
+    assert np.array_equal(contexts.gather(windows), expected)
+
+
+def test_compiled_code_refuses_grids_of_other_shapes():
+    compiled = contexts._compiled
+    if compiled is None:
+        pytest.skip("the C extension is not built")
+    grid, small = np.zeros((2, 4, 4), np.float32), np.zeros((2, 4, 3), np.float32)
+    values = np.zeros((2, 4, 4), np.int32)
+    for grids in ((grid, small), (grid,), (grid, grid, grid)):
+        with pytest.raises(ValueError, match="sizes"):
+            compiled.gather(grids, np.zeros(64, np.float32))
+    for known, seen in ((grid, small), (small, small), (grid, np.zeros((4, 2, 4), np.float32))):
+        with pytest.raises(ValueError, match="one size"):
+            compiled.settle(values, grid, known, seen, 2, 255.0, grid.copy())
+    with pytest.raises(ValueError, match="grid of floats"):
+        compiled.gather((grid[0],), np.zeros(16, np.float32))

@@ -8,10 +8,10 @@ import torch
 
 from enfold.entropy.coders import Decoder, Encoder
 from enfold.entropy.densities import GaussianScaleMixture
-from enfold.entropy.interlaced import CLIP, FRACTION_BITS, PHASES, code_grid, freeze, weight_shapes
+from enfold.entropy.interlaced import CLIP, FRACTION_BITS, OCTAVES, code_grid, freeze, schedule, weight_shapes
 from enfold.entropy.meter import Meter
 
-CHANNELS, GROUPS = 6, (1, 2, 3)
+CHANNELS, GROUPS, HIDDEN = 6, (1, 2, 3), 5
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def frozen_density(density):
 @pytest.fixture(scope="module")
 def weights():
     random = np.random.default_rng(0)
-    return freeze({name: random.normal(0, 0.3, shape) / shape[1] if name.startswith("mean")
-                   else random.uniform(0, 1, shape) / shape[1]
-                   for name, shape in weight_shapes(CHANNELS, GROUPS).items()})
+    return freeze({name: random.uniform(0, 1, shape) / shape[1] if name.startswith("scale")
+                   else random.normal(0, 0.3, shape) / shape[1]
+                   for name, shape in weight_shapes(CHANNELS, GROUPS, hidden=HIDDEN).items()})
 
 
 FLOOR = np.array([8, 4, 2, 1, 0.5, 0.25], np.float32)[:, None]
@@ -47,21 +47,42 @@ def encoded(density, weights, values):
     return coder.finish()
 
 
-def test_phases_cover_every_position_once():
-    count = np.zeros((16, 16), int)
-    for phase in PHASES:
+@pytest.mark.parametrize("octaves", range(4))
+def test_phases_cover_every_position_once(octaves):
+    count = np.zeros((67, 80), int)
+    for phase in schedule(octaves):
         count[phase.cell(slice(None))[2:]] += 1
     assert (count == 1).all()
 
 
-def test_taps_of_a_phase_lie_in_phases_before_it():
-    order = np.empty((64, 64), int)
-    for number, phase in enumerate(PHASES):
+@pytest.mark.parametrize("octaves", range(4))
+def test_taps_of_a_phase_lie_in_phases_before_it(octaves):
+    order = np.empty((256, 256), int)
+    for number, phase in enumerate(schedule(octaves)):
         order[phase.cell(slice(None))[2:]] = number
-    for number, phase in enumerate(PHASES):
-        y, x = phase.start[0] + 32, phase.start[1] + 32
+    for number, phase in enumerate(schedule(octaves)):
+        y, x = phase.start[0] + 128, phase.start[1] + 128
         assert all(order[y + dy, x + dx] < number for dy, dx in phase.taps)
         assert len(phase.taps) == len(set(phase.taps))
+        assert phase.taps or phase.number == 0
+
+
+def test_more_octaves_are_the_same_phases_and_coarser_ones_before_them():
+    for octaves in range(3):
+        fewer, more = schedule(octaves), schedule(octaves + 1)
+        assert fewer[1:] == more[4:]
+        assert [phase.number for phase in more[1:4]] == [3 * octaves + 7 + k for k in range(3)]
+        assert {**weight_shapes(4, (4,), octaves)}.items() <= weight_shapes(4, (4,), octaves + 1).items()
+
+
+def test_weights_say_how_many_octaves_there_are(frozen_density, weights):
+    fewer = {name: weight for name, weight in weights.items() if name in weight_shapes(CHANNELS, GROUPS, 0)}
+    assert len(fewer) < len(weights) and OCTAVES > 0
+    values = latent(40, 30)
+    data = encoded(frozen_density, fewer, values)
+    assert data != encoded(frozen_density, weights, values)
+    np.testing.assert_array_equal(
+        code_grid(Decoder(data), frozen_density, fewer, FLOOR, GROUPS, values.shape), values)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 2), (4, 4), (13, 22)])
@@ -100,7 +121,7 @@ def test_contexts_are_the_same_in_any_precision_and_order(frozen_density, weight
             exact = weight[:, order].astype(np.float64) @ features[..., order, :].astype(np.float64)
             narrow = super().linear(weight, features)
             seen.append(np.array_equal(exact, narrow))
-            return exact
+            return exact.astype(np.float32)
 
     values = latent(33, 29) * 20
     coder = Wide()
@@ -134,9 +155,9 @@ def test_a_batch_is_coded_as_its_samples_are(density, weights):
 
 def test_gradients_reach_latents_weights_and_floor(density):
     parameters = {name: torch.full(shape, 0.01, requires_grad=True)
-                  for name, shape in weight_shapes(CHANNELS, GROUPS).items()}
+                  for name, shape in weight_shapes(CHANNELS, GROUPS, hidden=HIDDEN).items()}
     floor = torch.full((2, CHANNELS, 1), 0.5, requires_grad=True)
-    values = torch.randn(2, CHANNELS, 12, 12, requires_grad=True)
+    values = torch.randn(2, CHANNELS, 40, 40, requires_grad=True)
     meter = Meter()
     code_grid(meter, density, parameters, floor, GROUPS, tuple(values.shape), values)
     meter.bits().sum().backward()

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Loss:
-    total: Tensor
-    bpp: Tensor
-    mse: Tensor
+from enfold.layers.trainable import Loss, Trainable
 
 
-class Model(nn.Module):
+class Model(Trainable):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(()))
