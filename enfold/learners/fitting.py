@@ -105,7 +105,10 @@ def fit(network: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], data: S
 
 
 def measured(data: Samples, *, targets: bool = False) -> tuple[Tensor, Tensor]:
-    """(mean, standard deviation) of each channel, (C, 1, 1), over the first samples in a fixed shuffle."""
+    """(mean, standard deviation) of each channel, (C, 1, 1), over the first samples in a fixed shuffle.
+
+    A channel that hardly varies is given a hundredth of the largest deviation: it weighs little, and divides by no zero.
+    """
     parts, count = [], 0
     for examples in data.examples(256, shuffle=True, seed=0):
         parts.append(examples.targets if targets else examples.inputs)
@@ -115,4 +118,5 @@ def measured(data: Samples, *, targets: bool = False) -> tuple[Tensor, Tensor]:
     if not parts:
         raise UsageError("no samples to learn from: the data set is empty")
     every = torch.cat(parts)
-    return (every.mean((0, 2, 3))[:, None, None], every.std((0, 2, 3))[:, None, None].clamp_min(1e-6))
+    deviation = every.std((0, 2, 3))[:, None, None]
+    return every.mean((0, 2, 3))[:, None, None], deviation.clamp_min(max(1e-6, 0.01 * deviation.max().item()))
