@@ -10,7 +10,7 @@ a learned curve for each latent; the network is told which.
 
 What differs from the published codec: a rate term in training and a real prior
 (`entropy.interlaced`) in place of a lossless image of the latents; a decoder of less than
-20 kMAC a pixel; symmetric extension in place of wrap-around; a power-law compand.
+30 kMAC a pixel; symmetric extension in place of wrap-around; a power-law compand.
 
 Source: Jacobellis & Yadwadkar 2024.
 """

@@ -107,7 +107,7 @@ def fit(network: nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor], data: S
 def measured(data: Samples, *, targets: bool = False) -> tuple[Tensor, Tensor]:
     """(mean, standard deviation) of each channel, (C, 1, 1), over the first samples in a fixed shuffle.
 
-    A channel that hardly varies is given a hundredth of the largest deviation: it weighs little, and divides by no zero.
+    A channel that hardly varies is given a hundredth of the largest deviation: it weighs little, divides by no zero.
     """
     parts, count = [], 0
     for examples in data.examples(256, shuffle=True, seed=0):
