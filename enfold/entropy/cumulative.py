@@ -59,14 +59,14 @@ class CumulativeDecoder:
         for _ in range(7):
             self._next()
         if self._code >= self._range:
-            raise _damaged(data)
+            raise damaged(len(data))
 
     def wanted(self, total: int) -> int:
         """A number below total: the symbol is the one whose interval holds it."""
         self._unit = self._range // total
         wanted = self._code // self._unit
         if wanted >= total:
-            raise _damaged(self._data)
+            raise damaged(len(self._data))
         return wanted
 
     def take(self, start: int, count: int) -> None:
@@ -80,13 +80,14 @@ class CumulativeDecoder:
     def finish(self) -> None:
         """Checks that the stream was read to its end, and ends as one does."""
         if self._at < len(self._data) or self._data[-1:] == b"\0":
-            raise _damaged(self._data)
+            raise damaged(len(self._data))
 
     def _next(self) -> None:
         self._code = self._code << 8 | (self._data[self._at] if self._at < len(self._data) else 0)
         self._at += 1
 
 
-def _damaged(data: bytes) -> BitstreamError:
-    return BitstreamError(f"a range-coded stream of {len(data)} bytes that no encoder writes: it is damaged, or was "
+def damaged(length: int) -> BitstreamError:
+    """What is raised for a stream of so many bytes that is none."""
+    return BitstreamError(f"a range-coded stream of {length} bytes that no encoder writes: it is damaged, or was "
                           "written for other symbols")

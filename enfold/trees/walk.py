@@ -32,14 +32,14 @@ Source of the problem: Liu, Mandt and Van den Broeck 2022, who evaluate parts of
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.entropy.cumulative import CumulativeDecoder, CumulativeEncoder
-from enfold.errors import BitstreamError, UsageError
+from enfold.entropy.cumulative import CumulativeDecoder, CumulativeEncoder, damaged
+from enfold.errors import UsageError
 from enfold.trees.frozen import FrozenCircuit
 from enfold.trees.structure import HiddenTree
 
@@ -182,32 +182,57 @@ def encode(circuit: FrozenCircuit, steps: np.ndarray, images: np.ndarray, stream
             or images.max(initial=0) >= circuit.values:
         raise UsageError(f"images {images.shape}, up to {images.max(initial=0)}, in {streams} streams: this circuit has "
                          f"{len(circuit.tree.owner)} variables of {circuit.values} values; an image is in one stream")
-    if _compiled is not None:
-        return _compiled.encode(steps, circuit.leaf, circuit.transition, circuit.root, len(circuit.tree.owner),
-                                circuit.values, images, streams)
-    coders = [CumulativeEncoder() for _ in range(streams)]
-    for at in range(0, len(images), streams):
-        near = images[at:at + streams]
-        walk(Writing(coders[:len(near)]), circuit, steps, len(near), near)
-    return [coder.finish() for coder in coders]
+
+    def some(part: slice) -> list[bytes]:
+        near, count = images[_rows(len(images), streams, part)], part.stop - part.start
+        if _compiled is not None:
+            return _compiled.encode(steps, circuit.leaf, circuit.transition, circuit.root, len(circuit.tree.owner),
+                                    circuit.values, near, count)
+        coders = [CumulativeEncoder() for _ in range(count)]
+        for at in range(0, len(near), count):
+            row = near[at:at + count]
+            walk(Writing(coders[:len(row)]), circuit, steps, len(row), row)
+        return [coder.finish() for coder in coders]
+
+    return [stream for part in _each(some, streams) for stream in part]
 
 
 def decode(circuit: FrozenCircuit, steps: np.ndarray, streams: Sequence[bytes | memoryview], count: int) -> np.ndarray:
     """The inverse of `encode`: uint8 (count, variables), 0 where nothing was coded. Raises BitstreamError."""
     out = np.zeros((count, len(circuit.tree.owner)), np.uint8)
-    if _compiled is not None:
-        ends = np.cumsum([len(stream) for stream in streams], dtype=np.int64)
-        bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], 1)
-        broken = _compiled.decode(steps, circuit.leaf, circuit.transition, circuit.root, len(circuit.tree.owner),
-                                  circuit.values, b"".join(streams), bounds, out)
-        if broken >= 0:
-            raise BitstreamError(f"stream {broken} of {len(streams)}, {len(streams[broken])} bytes, is none that an "
-                                 "encoder writes: it is damaged")
-        return out
-    coders = [CumulativeDecoder(bytes(stream)) for stream in streams]
-    for at in range(0, count, len(streams)):
-        near = min(len(streams), count - at)
-        out[at:at + near] = walk(Reading(coders[:near]), circuit, steps, near)
-    for coder in coders:
-        coder.finish()
+
+    def some(part: slice) -> None:
+        mine, rows = streams[part], _rows(count, len(streams), part)
+        near = np.zeros((len(rows), out.shape[1]), np.uint8)
+        if _compiled is not None:
+            ends = np.cumsum([len(stream) for stream in mine], dtype=np.int64)
+            bounds = np.stack([np.concatenate([[0], ends[:-1]]), ends], 1)
+            broken = _compiled.decode(steps, circuit.leaf, circuit.transition, circuit.root, len(circuit.tree.owner),
+                                      circuit.values, b"".join(mine), bounds, near)
+            if broken >= 0:
+                raise damaged(len(mine[broken]))
+        else:
+            coders = [CumulativeDecoder(bytes(stream)) for stream in mine]
+            for at in range(0, len(rows), len(mine)):
+                row = near[at:at + len(mine)]
+                row[:] = walk(Reading(coders[:len(row)]), circuit, steps, len(row))
+            for coder in coders:
+                coder.finish()
+        out[rows] = near
+
+    _each(some, len(streams))
     return out
+
+
+def _rows(images: int, streams: int, part: slice) -> np.ndarray:
+    """The images of some of the streams, in order."""
+    return np.flatnonzero((np.arange(images) % streams >= part.start) & (np.arange(images) % streams < part.stop))
+
+
+def _each(function: Callable[[slice], Any], streams: int) -> list[Any]:
+    """A function's results for sixteen streams at a time, side by side."""
+    parts = [slice(at, min(at + STEP, streams)) for at in range(0, streams, STEP)]
+    if len(parts) == 1:
+        return [function(parts[0])]
+    with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, parts))
