@@ -40,8 +40,8 @@ _OURS = (
     Entry("walloc-rgb-16x", "photographs; 12 latents for each 8×8 block, the fastest to learn from", **_WALLOC),
     Entry("walloc-rgb-4x", "photographs; 48 latents for each 8×8 block, up to high quality", **_WALLOC),
     Entry("hyper-rgb", "photographs; the smallest file at a given quality", **_HYPER),
-    Entry("circuit-mnist", "handwritten digits, lossless; 28×28 grey, alone or as a data set in one file", **_CIRCUIT),
-    Entry("circuit-fashion", "pictures of clothes, lossless; 28×28 grey, alone or as a data set in one file", **_CIRCUIT),
+    Entry("circuit-mnist", "handwritten digits, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
+    Entry("circuit-fashion", "pictures of clothes, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
 )
 
 

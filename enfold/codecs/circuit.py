@@ -27,7 +27,7 @@ import numpy as np
 
 from enfold.codec import Latent, PictureCodec
 from enfold.codecs.circuit_latents import LOSSLESS, CircuitLatents
-from enfold.container import Container, Header, Limits, Section, SectionKind, is_enf, pack
+from enfold.container import Container, Header, Limits, Section, SectionKind, pack
 from enfold.errors import UsageError
 from enfold.geometry import ImageGeometry, TensorGeometry
 
@@ -66,7 +66,7 @@ class Circuit(PictureCodec):
         return super().decode(data, limits=limits)
 
     def latents(self, source: Any, *, quality: int | None = None, limits: Limits = Limits()) -> Latent:
-        if isinstance(source, bytes | bytearray | memoryview) and is_enf(source) or not _are_many(source):
+        if not _are_many(source):
             return super().latents(source, quality=quality, limits=limits)
         if source.dtype != np.uint8 or not source.size:
             raise UsageError(f"pictures {source.dtype} of shape {source.shape}; they are uint8 (N, H, W), N at least 1")

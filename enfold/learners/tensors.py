@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,6 @@ def _from_idx(path: Path) -> np.ndarray:
         raise MediaError(f"{path}: cannot be read: {error}") from error
     axes = data[3] if len(data) > 4 else 0
     shape = tuple(int.from_bytes(data[at:at + 4], "big") for at in range(4, 4 + 4 * axes, 4))
-    if data[:3] != b"\0\0\x08" or axes < 2 or not all(shape) or len(data) != 4 + 4 * axes + int(np.prod(shape, dtype=object)):
+    if data[:3] != b"\0\0\x08" or axes < 2 or not all(shape) or len(data) != 4 + 4 * axes + prod(shape):
         raise MediaError(f"{path} is no IDX file of bytes with samples: it begins with {data[:4].hex(' ')}")
     return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from enfold.errors import UsageError
-from enfold.trees.flows import LearnedCircuit
+from enfold.trees.flows import BINS, LearnedCircuit
 from enfold.trees.frozen import freeze
-from enfold.trees.structure import HiddenTree, hidden_tree, mutual_information
+from enfold.trees.structure import HiddenTree, bins_of, hidden_tree, mutual_information
 
 HELD_OUT_EVERY = 40
 STRUCTURE_SAMPLES = 12_000
@@ -43,7 +43,7 @@ class CircuitRecipe:
     minutes: float = 30.0
     batch: int = 1000
     first_rate: float = 0.5
-    prior: float = 16.0
+    prior: float = 32.0
     seed: int = 0
     checkpoint_minutes: float = 2.0
 
@@ -89,7 +89,7 @@ def train_circuit(plan: CircuitPlan, recipe: CircuitRecipe, samples: np.ndarray,
     while (done := fraction()) < 1.0:
         rate = recipe.first_rate * (1 / steps_an_epoch / recipe.first_rate) ** done if steps_an_epoch > 2 else 0.5
         bits = run.circuit.step(rows[run.next_batch()], rate, recipe.prior, len(rows))
-        lately = bits if not lately else 0.9 * lately + 0.1 * bits
+        lately = bits if not lately else 0.8 * lately + 0.2 * bits
         run.step += 1
         now, over = time.monotonic(), fraction() >= 1.0
         if now - last_said > 10:
@@ -119,7 +119,8 @@ class _Run:
             tree = hidden_tree(mutual_information(rows[few]))
         else:
             tree = HiddenTree.from_arrays(before)
-        self.circuit = LearnedCircuit(tree, plan.states, plan.values, recipe.seed, threads)
+        bins = bins_of(rows, BINS)[:plan.values]
+        self.circuit = LearnedCircuit(tree, plan.states, bins, recipe.seed, threads)
         if before is not None:
             self.step, self.minutes_before = int(before["step"]), float(before["minutes"])
             for name, counts in self.circuit.counts.items():

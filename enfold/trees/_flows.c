@@ -23,6 +23,7 @@
 #endif
 
 enum { CHUNK = 32, ROWS = 4, COLUMNS = 32, MANY = 4 };
+#define TINY 1e-12f
 
 /* leaf (variables, values, H), transition (nodes, H, H), root (H); parents before children, and
  * node n has the variables members[first[n]] to members[first[n + 1] - 1]. */
@@ -217,13 +218,17 @@ static PyObject *py_flows(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* One variable's mean counts (values, H) move towards those of a batch; its table follows. */
+/* One variable's mean counts (values, H) move towards those of a batch; its table follows: counts, and
+ * a prior, part of which is spread as the state's own counts are over bins of values. */
 CLONES static void follow(float *counts, float *table, float **flows, int threads, float rate, float scale, float prior,
-                          int64_t rows, int64_t H, float *sum)
+                          float even, const uint8_t *bin, int bins, int64_t values, int64_t H, float *sum)
 {
-    for (int64_t k = 0; k < H; k++) sum[k] = prior * rows;
-    for (int64_t x = 0; x < rows; x++) {
-        float *c = counts + x * H;
+    float *share = sum + H;
+    for (int64_t k = 0; k < (bins + 1) * H; k++) sum[k] = 0;
+    int64_t size[256] = {0};
+    for (int64_t x = 0; x < values; x++) {
+        float *c = counts + x * H, *own = share + bin[x] * H;
+        size[bin[x]]++;
         for (int64_t k = 0; k < H; k++) {
             float seen = 0;
             for (int n = 0; n < threads; n++) {
@@ -231,27 +236,36 @@ CLONES static void follow(float *counts, float *table, float **flows, int thread
                 flows[n][x * H + k] = 0;
             }
             c[k] += rate * (seen * scale - c[k]);
+            own[k] += c[k];
             sum[k] += c[k];
         }
     }
-    for (int64_t k = 0; k < H; k++) sum[k] = 1 / sum[k];
-    for (int64_t x = 0; x < rows; x++)
-        for (int64_t k = 0; k < H; k++) table[x * H + k] = (counts[x * H + k] + prior) * sum[k];
+    for (int b = 0; b < bins; b++)
+        for (int64_t k = 0; k < H; k++)
+            share[b * H + k] = (prior * (share[b * H + k] + TINY) / (sum[k] + bins * TINY)) / (size[b] ? size[b] : 1)
+                + even / values;
+    for (int64_t k = 0; k < H; k++) sum[k] = 1 / (sum[k] + prior + even);
+    for (int64_t x = 0; x < values; x++)
+        for (int64_t k = 0; k < H; k++)
+            table[x * H + k] = (counts[x * H + k] + share[bin[x] * H + k]) * sum[k];
 }
 
-/* follow(counts, table, flows, start, stop, rate, scale, prior): counts, table (variables, values, H); flows: a tuple
- * of arrays of that shape, which are emptied; only the variables start to stop; values and H from the arrays. */
+/* follow(counts, table, flows, bin, start, stop, values, H, rate, scale, prior, even): counts, table
+ * (variables, values, H); flows: a tuple of arrays of that shape, which are emptied; bin (values) from 0;
+ * the variables start to stop. */
 static PyObject *py_follow(PyObject *self, PyObject *args)
 {
-    Py_buffer b[2], f[16];
+    Py_buffer b[3], f[16];
     PyObject *tuple;
-    Py_ssize_t start, stop, rows, H;
-    float rate, scale, prior;
-    if (!PyArg_ParseTuple(args, "w*w*O!nnnnfff", &b[0], &b[1], &PyTuple_Type, &tuple, &start, &stop, &rows, &H, &rate,
-                          &scale, &prior)) return NULL;
+    Py_ssize_t start, stop, values, H;
+    float rate, scale, prior, even;
+    if (!PyArg_ParseTuple(args, "w*w*O!y*nnnnffff", &b[0], &b[1], &PyTuple_Type, &tuple, &b[2], &start, &stop, &values,
+                          &H, &rate, &scale, &prior, &even)) return NULL;
     const int threads = (int)PyTuple_GET_SIZE(tuple);
-    int known = 0, bad = threads > 16 || b[0].len != b[1].len || start < 0 || stop < start || rows < 1 || H < 1
-        || stop * rows * H * 4 > b[0].len;
+    const uint8_t *bin = b[2].buf;
+    int known = 0, bins = 0, bad = threads > 16 || b[0].len != b[1].len || start < 0 || stop < start || values < 1
+        || H < 1 || stop * values * H * 4 > b[0].len || b[2].len != values;
+    for (int64_t x = 0; !bad && x < values; x++) bins = bin[x] >= bins ? bin[x] + 1 : bins;
     for (; !bad && known < threads; known++) {
         if (PyObject_GetBuffer(PyTuple_GET_ITEM(tuple, known), &f[known], PyBUF_WRITABLE)) {
             PyErr_Clear();
@@ -260,18 +274,20 @@ static PyObject *py_follow(PyObject *self, PyObject *args)
         }
         bad = f[known].len != b[0].len;
     }
-    float *sum = bad ? NULL : malloc(H * sizeof(float));
+    float *sum = bad ? NULL : malloc((bins + 1) * H * sizeof(float));
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t v = start; sum && v < stop; v++) {
         float *own[16];
-        for (int n = 0; n < threads; n++) own[n] = (float *)f[n].buf + v * rows * H;
-        follow((float *)b[0].buf + v * rows * H, (float *)b[1].buf + v * rows * H, own, threads, rate, scale, prior,
-               rows, H, sum);
+        for (int n = 0; n < threads; n++) own[n] = (float *)f[n].buf + v * values * H;
+        follow((float *)b[0].buf + v * values * H, (float *)b[1].buf + v * values * H, own, threads, rate, scale, prior,
+               even, bin, bins, values, H, sum);
     }
     Py_END_ALLOW_THREADS
+    const int short_of = !bad && !sum;
     free(sum);
-    for (int k = 0; k < 2; k++) PyBuffer_Release(&b[k]);
+    for (int k = 0; k < 3; k++) PyBuffer_Release(&b[k]);
     for (int k = 0; k < known; k++) PyBuffer_Release(&f[k]);
+    if (short_of) return PyErr_NoMemory();
     if (bad) {
         PyErr_SetString(PyExc_ValueError, "buffers do not fit together");
         return NULL;

@@ -61,7 +61,7 @@ def sample(circuit: FrozenCircuit, images: np.ndarray, known: np.ndarray | bool 
 
 
 def most_probable(circuit: FrozenCircuit, images: np.ndarray, known: np.ndarray | bool = False) -> np.ndarray:
-    """uint8 (B, variables): what is known, and the rest as in the likeliest assignment of values and states together."""
+    """uint8 (B, variables): what is known, and the rest as the likeliest values and states together have it."""
     return _filled(circuit, images, known, np.max, lambda weights: weights.argmax(1))
 
 

@@ -79,12 +79,12 @@ def mutual_information(data: np.ndarray, bins: int = BINS) -> np.ndarray:
 
     Values are put into `bins` of about equal weight, the same for all variables.
     """
-    lot = np.searchsorted(_edges(data, bins), data, side="left").astype(np.uint8)
+    lot = bins_of(data, bins)[data]
     samples, variables = lot.shape
     count = int(lot.max()) + 1
     hot = np.empty((count, variables, samples), np.float32)
     for number in range(count):
-        hot[number] = lot.T == number
+        hot[number] = number == lot.T
     total = samples + PSEUDOCOUNT * count * count
     share = [(rows.sum(1, dtype=np.float64) + PSEUDOCOUNT * count) / total for rows in hot]
     information = np.zeros((variables, variables))
@@ -96,8 +96,8 @@ def mutual_information(data: np.ndarray, bins: int = BINS) -> np.ndarray:
     return information
 
 
-def _edges(data: np.ndarray, bins: int) -> np.ndarray:
-    """The last value of each bin but the last: each takes its share of what those before it left."""
+def bins_of(data: np.ndarray, bins: int) -> np.ndarray:
+    """(256,) uint8: the bin of each value, from 0 on: each takes its share of what those before it left."""
     counts = np.bincount(data.reshape(-1))
     edges: list[int] = []
     start = 0
@@ -110,7 +110,7 @@ def _edges(data: np.ndarray, bins: int) -> np.ndarray:
             break
         edges.append(edge)
         start = edge + 1
-    return np.array(edges, np.int64)
+    return np.searchsorted(np.array(edges), np.arange(256), side="left").astype(np.uint8)
 
 
 def _spanning(information: np.ndarray) -> list[list[int]]:

@@ -180,8 +180,9 @@ def encode(circuit: FrozenCircuit, steps: np.ndarray, images: np.ndarray, stream
     images = np.ascontiguousarray(images, np.uint8)
     if images.ndim != 2 or images.shape[1] != len(circuit.tree.owner) or not 1 <= streams <= max(1, len(images)) \
             or images.max(initial=0) >= circuit.values:
-        raise UsageError(f"images {images.shape}, up to {images.max(initial=0)}, in {streams} streams: this circuit has "
-                         f"{len(circuit.tree.owner)} variables of {circuit.values} values; an image is in one stream")
+        raise UsageError(f"images {images.shape}, up to {images.max(initial=0)}, in {streams} streams: this circuit "
+                         f"has {len(circuit.tree.owner)} variables of {circuit.values} values; an image is in one "
+                         "stream")
 
     def some(part: slice) -> list[bytes]:
         near, count = images[_rows(len(images), streams, part)], part.stop - part.start

@@ -15,7 +15,7 @@ VALUES = 3
 
 
 def learned(seed: int = 0, threads: int = 1, states: int = 8) -> LearnedCircuit:
-    return LearnedCircuit(TREE, states, VALUES, seed, threads)
+    return LearnedCircuit(TREE, states, np.array([0, 1, 1]), seed, threads)
 
 
 def by_enumeration(circuit: LearnedCircuit, image: np.ndarray) -> float:
@@ -65,16 +65,25 @@ def test_counts_of_a_whole_step_add_up_to_the_images(kernel, images):
 
 def test_full_steps_never_lose(kernel, images):
     circuit = learned()
-    bits = [circuit.step(images, 1.0, 1e-6, len(images)) for _ in range(12)]
+    bits = [circuit.step(images, 1.0, 0.0, 10**6) for _ in range(12)]
     assert all(after <= before + 1e-6 for before, after in itertools.pairwise(bits))
     assert bits[-1] < 0.9 * bits[0]
+
+
+def test_a_prior_spreads_evenly_within_bins_alone(kernel, images):
+    """With next to no data but the prior, values of a bin are alike, and bins keep what they were given."""
+    circuit = learned()
+    circuit.step(images, 1.0, 1e9, len(images))
+    seen = circuit.counts["leaf"] / circuit.counts["leaf"].sum(1, keepdims=True)
+    np.testing.assert_allclose(circuit.leaf[:, 1], circuit.leaf[:, 2], rtol=1e-3)
+    np.testing.assert_allclose(circuit.leaf[:, 0], seen[:, 0], rtol=1e-3)
 
 
 def test_hundreds_of_bits_are_none_too_small(kernel):
     """600 variables on one node, all but impossible: the likelihood is far below what a float holds."""
     from enfold.trees.structure import HiddenTree
 
-    circuit = LearnedCircuit(HiddenTree(np.array([-1]), np.zeros(600)), 8, 2)
+    circuit = LearnedCircuit(HiddenTree(np.array([-1]), np.zeros(600)), 8, np.arange(2))
     circuit.leaf[:, 0], circuit.leaf[:, 1] = 1 - 1e-6, 1e-6
     found = circuit.log_likelihood(np.ones((2, 600), np.uint8))
     np.testing.assert_allclose(found, 600 * np.log(1e-6), rtol=1e-4)

@@ -30,7 +30,9 @@ class PartialEvaluation:
 
     def settle(self, variable: int, value: int | None) -> None:
         table = self.circuit.leaf[variable].astype(np.float64)
-        self.leaf[variable] = np.ones(self.circuit.states) if value is None else np.diff(table, axis=0)[value] / table[-1]
+        self.leaf[variable] = np.ones(self.circuit.states)
+        if value is not None:
+            self.leaf[variable] = np.diff(table, axis=0)[value] / table[-1]
         node = int(TREE.owner[variable])
         while node >= 0:
             own = np.prod([self.leaf[v] for v in np.flatnonzero(TREE.owner == node)], 0)
