@@ -15,7 +15,6 @@ bytes a stream more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -25,6 +24,7 @@ from enfold.container import Container, Limits, SectionKind
 from enfold.errors import BitstreamError
 from enfold.geometry import Geometry, ImageGeometry, TensorGeometry
 from enfold.media import pack_alpha, unpack_alpha
+from enfold.trees.flows import CircuitPlan
 from enfold.trees.frozen import FrozenCircuit
 from enfold.trees.marginals import expected
 from enfold.trees.walk import decode, encode, schedule
@@ -35,17 +35,7 @@ CODED, STORED = b"", b"\1"      # the header's parameters: by the circuit; each 
 LOSSLESS = 100                  # the quality of every latent
 
 
-@dataclass(frozen=True)
-class CircuitConfig:
-    """What tells one circuit codec from another: the size of a tile, and what its training aims at."""
-
-    height: int
-    width: int
-    values: int = 256
-    states: int = 64
-
-
-CONFIGS = {"circuit-mnist": CircuitConfig(28, 28), "circuit-fashion": CircuitConfig(28, 28)}
+CONFIGS = {"circuit-mnist": CircuitPlan((28, 28), 256, 64), "circuit-fashion": CircuitPlan((28, 28), 256, 64)}
 
 
 class CircuitLatents(LatentCodec):
@@ -53,7 +43,7 @@ class CircuitLatents(LatentCodec):
 
     def __init__(self, name: str, weights: Mapping[str, np.ndarray], fingerprint: bytes) -> None:
         self.name, self.fingerprint = name, fingerprint
-        self.config = CONFIGS[name]
+        self.height, self.width = CONFIGS[name].shape
         self.circuit = FrozenCircuit.from_arrays(weights)
         self.schedule = lru_cache(16)(self._schedule)
 
@@ -61,7 +51,7 @@ class CircuitLatents(LatentCodec):
         """uint8 (planes, H, W) → the header's parameters and the data of the SYMBOLS sections."""
         streams = []
         for kind, steps, rows in self._kinds(*planes.shape):
-            tiles = np.zeros((rows.size, self.config.height, self.config.width), np.uint8)
+            tiles = np.zeros((rows.size, self.height, self.width), np.uint8)
             high, wide = kind
             tiles[:, :high, :wide] = self._tiles(planes)[rows][:, :high, :wide]
             streams += encode(self.circuit, steps, tiles.reshape(rows.size, -1), _streams(rows.size))
@@ -84,8 +74,8 @@ class CircuitLatents(LatentCodec):
                                  "and one are due", section="header")
         kinds = list(self._kinds(*shape))
         streams = _split(bytes(sections[0]), sum(_streams(rows.size) for *_, rows in kinds))
-        padded = np.zeros((count * _up(height, self.config.height) * _up(width, self.config.width),
-                           self.config.height, self.config.width), np.uint8)
+        padded = np.zeros((count * _up(height, self.height) * _up(width, self.width),
+                           self.height, self.width), np.uint8)
         for _, steps, rows in kinds:
             mine = [next(streams) for _ in range(_streams(rows.size))]
             padded[rows] = decode(self.circuit, steps, mine, rows.size).reshape(-1, *padded.shape[1:])
@@ -107,8 +97,8 @@ class CircuitLatents(LatentCodec):
     def values(self, symbols: np.ndarray) -> np.ndarray:
         """float32 (C, h, w): what the circuit did not expect of each pixel, in halves of the range."""
         y, x = np.ogrid[:symbols.shape[1], :symbols.shape[2]]
-        usual = self._usual[y % self.config.height, x % self.config.width]
-        return ((symbols - usual) / (self.config.values / 2)).astype(np.float32)
+        usual = self._usual[y % self.height, x % self.width]
+        return ((symbols - usual) / (self.circuit.values / 2)).astype(np.float32)
 
     def bits(self, planes: np.ndarray) -> float:
         """What the circuit says that planes cost, before the byte coder adds its own."""
@@ -116,7 +106,7 @@ class CircuitLatents(LatentCodec):
 
         total = 0.0
         for (high, wide), steps, rows in self._kinds(*planes.shape):
-            tiles = np.zeros((rows.size, self.config.height, self.config.width), np.uint8)
+            tiles = np.zeros((rows.size, self.height, self.width), np.uint8)
             tiles[:, :high, :wide] = self._tiles(planes)[rows][:, :high, :wide]
             coder = Measuring(rows.size)
             walk(coder, self.circuit, steps, rows.size, tiles.reshape(rows.size, -1))
@@ -125,27 +115,27 @@ class CircuitLatents(LatentCodec):
 
     @cached_property
     def _usual(self) -> np.ndarray:
-        return expected(self.circuit).reshape(self.config.height, self.config.width)
+        return expected(self.circuit).reshape(self.height, self.width)
 
     def _schedule(self, high: int, wide: int) -> np.ndarray:
-        known = np.zeros((self.config.height, self.config.width), bool)
+        known = np.zeros((self.height, self.width), bool)
         known[:high, :wide] = True
         return schedule(self.circuit.tree, known.reshape(-1))
 
     def _kinds(self, count: int, height: int, width: int) -> Iterator[tuple[tuple[int, int], np.ndarray, np.ndarray]]:
         """Of each kind of tile there is: its size, the steps through it, and the tiles' numbers."""
-        rows, columns = _up(height, self.config.height), _up(width, self.config.width)
-        low, right = height % self.config.height, width % self.config.width
+        rows, columns = _up(height, self.height), _up(width, self.width)
+        low, right = height % self.height, width % self.width
         number = np.arange(count * rows * columns).reshape(count, rows, columns)
         last_row, last_column = rows - bool(low), columns - bool(right)
-        for down, high in ((slice(last_row), self.config.height), (slice(last_row, None), low)):
-            for across, wide in ((slice(last_column), self.config.width), (slice(last_column, None), right)):
+        for down, high in ((slice(last_row), self.height), (slice(last_row, None), low)):
+            for across, wide in ((slice(last_column), self.width), (slice(last_column, None), right)):
                 if high and wide and number[:, down, across].size:
                     yield (high, wide), self.schedule(high, wide), number[:, down, across].reshape(-1)
 
     def _tiles(self, planes: np.ndarray) -> np.ndarray:
         """(planes, H, W) → (tiles, height, width), zeros beyond the edges."""
-        tall, wide = self.config.height, self.config.width
+        tall, wide = self.height, self.width
         count, height, width = planes.shape
         padded = np.pad(planes, ((0, 0), (0, -height % tall), (0, -width % wide)))
         cut = padded.reshape(count, _up(height, tall), tall, _up(width, wide), wide)

@@ -14,25 +14,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from enfold.errors import UsageError
-from enfold.trees.flows import BINS, LearnedCircuit
+from enfold.learners.tensors import read_tensors
+from enfold.trees.flows import BINS, CircuitPlan, LearnedCircuit
 from enfold.trees.frozen import freeze
 from enfold.trees.structure import HiddenTree, bins_of, hidden_tree, mutual_information
 
 HELD_OUT_EVERY = 40
 STRUCTURE_SAMPLES = 12_000
-
-
-@dataclass(frozen=True)
-class CircuitPlan:
-    """What a codec wants: the shape of a sample, how many values its elements take, states of a node."""
-
-    shape: tuple[int, ...]
-    values: int
-    states: int
+CURVE_ROWS = 24
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,22 @@ class CircuitProgress:
     rate: float
     bits: float
     held_out: float | None = None
+
+
+def train_on(plan: CircuitPlan, recipe: CircuitRecipe, data: Path, out: Path, threads: int = 1,
+             report: Callable[[CircuitProgress], None] = lambda progress: None
+             ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """`train_circuit` on what `read_tensors` finds in `data`: (arrays, what the model's card shall say)."""
+    samples = read_tensors(data)
+    arrays = train_circuit(plan, recipe, samples, out, threads, report)
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+    every = -(-len(rows) // CURVE_ROWS)
+    curve = [{"step": row["step"], "minutes": round(row["minutes"], 1), "bits": round(row["bits"], 4),
+              "held_out_bits": round(row["held_out"], 4)} for row in rows[::-1][::every][::-1]]
+    held_out = -(-len(samples) // HELD_OUT_EVERY)
+    return arrays, {"steps": rows[-1]["step"], "minutes": round(rows[-1]["minutes"], 1), "curve": curve,
+                    "recipe": {**asdict(recipe), "states": plan.states},
+                    "data": {"name": data.resolve().name, "samples": len(samples) - held_out, "held_out": held_out}}
 
 
 def train_circuit(plan: CircuitPlan, recipe: CircuitRecipe, samples: np.ndarray, out: Path, threads: int = 1,

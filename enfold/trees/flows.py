@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -40,6 +41,15 @@ EVEN = 0.5                  # counts of a state, over all values
 BINS = 8                    # of values, of about equal weight in the data
 _NONE = np.empty(0, np.float32)
 _TINY = np.float32(1e-12)
+
+
+@dataclass(frozen=True)
+class CircuitPlan:
+    """What a circuit is for: the shape of a sample, how many values its elements take; and states of a node."""
+
+    shape: tuple[int, ...]
+    values: int
+    states: int
 
 
 class LearnedCircuit:

@@ -11,7 +11,9 @@ from PIL import Image
 
 from enfold.errors import MediaError, UsageError
 from enfold.learners.tensors import read_tensors
-from enfold.learners.train_circuit import CircuitPlan, CircuitRecipe, train_circuit
+from enfold.learners.train_circuit import CircuitRecipe, train_circuit, train_on
+from enfold.pretrained.writing import write_model
+from enfold.trees.flows import CircuitPlan
 from enfold.trees.frozen import FrozenCircuit
 from enfold.trees.marginals import log2_likelihood
 
@@ -37,6 +39,16 @@ def test_what_is_learned_is_better_than_independent_pixels(samples, tmp_path):
     assert len(rows) == 20 and rows[0]["held_out"] < alone
     assert abs(rows[-1]["held_out"] - bits) < 0.15
     assert [progress.held_out for progress in seen if progress.held_out] == [row["held_out"] for row in rows]
+
+
+def test_a_card_says_what_was_done(samples, tmp_path):
+    np.save(tmp_path / "stripes.npy", samples)
+    arrays, about = train_on(PLAN, CircuitRecipe(epochs=30, batch=100), tmp_path / "stripes.npy", tmp_path / "run")
+    assert {"leaf", "transition", "root", "weights", "parent", "owner"} == arrays.keys()
+    assert about["steps"] == 180 and about["recipe"]["states"] == 8 and len(about["curve"]) <= 24
+    assert about["data"] == {"name": "stripes.npy", "samples": 585, "held_out": 15}
+    card = write_model(tmp_path, "circuit-mnist", arrays, about)
+    assert card.about["curve"][-1]["step"] == 180
 
 
 def test_a_run_goes_on_as_if_it_had_not_stopped(samples, tmp_path):
