@@ -12,8 +12,10 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
+#define WHOLE_LOOP _Pragma("GCC unroll 1")      /* taken apart, it would not be made a vector's */
 #else
 #define INLINE static __forceinline
+#define WHOLE_LOOP
 #endif
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -101,7 +103,7 @@ INLINE void settle(double *p, int64_t H, const int K)
     double most[MANY], scale[MANY];
     for (int i = 0; i < K; i++) most[i] = p[i];
     for (int64_t k = 1; k < H; k++)
-        for (int i = 0; i < K; i++) most[i] = p[k * K + i] > most[i] ? p[k * K + i] : most[i];
+        WHOLE_LOOP for (int i = 0; i < K; i++) most[i] = p[k * K + i] > most[i] ? p[k * K + i] : most[i];
     for (int i = 0; i < K; i++) {
         uint64_t bits;
         memcpy(&bits, most + i, 8);
@@ -109,7 +111,7 @@ INLINE void settle(double *p, int64_t H, const int K)
         memcpy(scale + i, &bits, 8);
     }
     for (int64_t k = 0; k < H; k++)
-        for (int i = 0; i < K; i++) p[k * K + i] = (double)(int32_t)(p[k * K + i] * scale[i]) + 1;
+        WHOLE_LOOP for (int i = 0; i < K; i++) p[k * K + i] = (double)(int32_t)(p[k * K + i] * scale[i]) + 1;
 }
 
 /* out (H, K): sum over n of w[r, n] in[n, i], w by strides */
@@ -120,7 +122,7 @@ INLINE void product(const float *w, int64_t w_row, int64_t w_n, const double *in
         for (int64_t n = 0; n < H; n++)
             for (int q = 0; q < ROWS; q++) {
                 const double weight = w[(r + q) * w_row + n * w_n];
-                for (int i = 0; i < K; i++) sum[q][i] += weight * in[n * K + i];
+                WHOLE_LOOP for (int i = 0; i < K; i++) sum[q][i] += weight * in[n * K + i];
             }
         for (int q = 0; q < ROWS; q++)
             for (int i = 0; i < K; i++) out[(r + q) * K + i] = sum[q][i];
