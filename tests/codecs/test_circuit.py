@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import enfold
 from enfold.codecs import circuit_latents
 from enfold.codecs.circuit import Circuit
 from enfold.codecs.circuit_latents import CODED, STORED
 from enfold.container import Limits, SectionKind, pack, unpack
 from enfold.errors import BitstreamError, FingerprintError, LimitError, UsageError
 from enfold.geometry import ImageGeometry, TensorGeometry
+from enfold.pretrained.writing import write_model
 from enfold.testing import check_round_trip_keeps_size_mode_and_alpha, damaged, sample
 from enfold.trees import walk
 from enfold.trees.frozen import freeze
@@ -32,7 +35,7 @@ def strokes(count: int, seed: int = 0, size: int = 28) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def codec():
+def arrays():
     """Never trained, but for a leaf each that expects what strokes have there."""
     random = np.random.default_rng(0)
     y, x = np.divmod(np.arange(784), 28)
@@ -40,8 +43,12 @@ def codec():
     seen = np.stack([np.bincount(column, minlength=256) for column in strokes(300).reshape(300, -1).T]) + 0.05
     leaf = seen[:, :, None] * random.gamma(8, 1 / 8, (784, 256, 8))
     nodes = len(tree.parent)
-    return Circuit(NAME, freeze(tree, np.full(8, 1 / 8), random.dirichlet(np.ones(8), (nodes, 8)),
-                                leaf / leaf.sum(1, keepdims=True)), b"test")
+    return freeze(tree, np.full(8, 1 / 8), random.dirichlet(np.ones(8), (nodes, 8)), leaf / leaf.sum(1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def codec(arrays):
+    return Circuit(NAME, arrays, b"test")
 
 
 def test_every_size_and_mode_comes_back_exactly(codec):
@@ -174,6 +181,24 @@ def test_limits_and_fingerprints_hold_for_data_sets(codec):
 def test_what_is_no_data_set_is_refused(codec, wrong):
     with pytest.raises(UsageError, match="uint8"):
         codec.encode(wrong)
+
+
+def test_packs_hold_the_codewords(arrays, tmp_path, monkeypatch):
+    """Static tables would not know one pixel from another: they are refused, and the pack says so."""
+    pytest.importorskip("pyarrow")
+    from enfold.learners import LatentDataset, open_pack, pack
+
+    write_model(tmp_path / "weights", NAME, arrays, {})
+    monkeypatch.setenv("ENFOLD_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "strokes").mkdir()
+    for number, image in enumerate(strokes(20)):
+        Image.fromarray(image).save(tmp_path / "strokes" / f"{number:02}.png")
+    report = pack(tmp_path / "strokes", tmp_path / "pack", codec=NAME)
+    assert (report.coding, report.samples) == ("codec", 20)
+    opened = open_pack(tmp_path / "pack")
+    assert [opened.enf(row) for row in opened.rows()] == [enfold.encode(image, NAME) for image in strokes(20)]
+    batch = LatentDataset(tmp_path / "pack", symbols=True).batch([3, 0])
+    np.testing.assert_array_equal(batch.latents[:, 0].numpy(), strokes(20)[[3, 0]])
 
 
 def test_lengths_take_more_bytes_where_they_must():
