@@ -18,12 +18,13 @@ import numpy as np
 
 from enfold.codec import Latent, LatentCodec
 from enfold.container import Container, Limits, SectionKind
-from enfold.entropy.coders import Decoder, Encoder
+from enfold.entropy.coders import Decoder, Encoder, Quantizer
 from enfold.errors import BitstreamError
 from enfold.geometry import ImageGeometry
 
 MOST_WORKERS = 8            # a strip takes up to 200 MB while it is coded
 Side = Callable[[np.ndarray], np.ndarray] | None
+MOST = np.iinfo(np.int16).max
 ROWS = 8                    # strips are this many rows high, or a multiple of it
 
 
@@ -48,6 +49,23 @@ class StripLatents(LatentCodec):
     def values(self, symbols: np.ndarray, quality: int) -> np.ndarray:
         """Dequantised latents, float32 (C, h, w)."""
 
+    def quantise(self, latent: Callable[[slice], np.ndarray], size: tuple[int, ...], quality: int, price: float,
+                 hyper: Side = None) -> tuple[np.ndarray, list[bytes]]:
+        """Chooses int16 symbols (C, *size), by an `entropy.coders.Quantizer`; and what `write` makes of them.
+
+        latent: makes rows of the latent (C, rows, width), in steps. hyper: a strip's hyper-latents, of real numbers;
+        as those that `write` is given are made of the symbols, with them there are no streams yet.
+        """
+        symbols = np.empty((self.channels, *size), np.int16)
+
+        def one(rows: slice) -> bytes:
+            coder, strip = Quantizer(price, write=hyper is None), latent(rows).clip(-MOST, MOST)
+            symbols[:, rows] = self.prior(coder, strip.shape, quality, strip, hyper(strip) if hyper else None)
+            return coder.finish()
+
+        streams = each(one, self.strips(*size))
+        return symbols, [] if hyper else streams
+
     def write(self, symbols: np.ndarray, quality: int, hyper: Side = None) -> list[bytes]:
         """Symbols (C, h, w) → a stream for each strip. hyper: makes a strip's hyper-latents of it."""
         return [coder.finish() for coder in self._encoders(symbols, quality, hyper)]
@@ -67,7 +85,7 @@ class StripLatents(LatentCodec):
             coder = Decoder(part[1])
             values = self.prior(coder, symbols[:, part[0]].shape, quality)
             coder.finish()
-            if np.abs(values).max(initial=0) > np.iinfo(np.int16).max:
+            if np.abs(values).max(initial=0) > MOST:
                 raise BitstreamError("a symbol is larger than any encoder writes", section="symbols")
             symbols[:, part[0]] = values
 

@@ -18,6 +18,7 @@ Source: Jacobellis & Yadwadkar 2024.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from enfold.codecs.walloc_latents import BLOCK, COMPAND_WIDTH, WallocConfig, Wal
 from enfold.container import Container, Limits
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import code_grid
-from enfold.entropy.meter import Meter, round_through
+from enfold.entropy.meter import Meter
 from enfold.geometry import ImageGeometry
 from enfold.layers import lifting
 from enfold.layers.packets import WaveletPackets
@@ -39,7 +40,7 @@ from enfold.media import crop, pad_to_multiple
 LEVELS = 3
 BANDS = 3 << (2 * LEVELS)
 ANALYSIS_HALO = 4           # blocks that the 9/7 packets reach beyond a block
-DEAD_ZONE = 0.1             # steps; at the coarsest quality, none at the finest: worth 0.08 to 0 dB
+PRICES = 0.02, 0.0        # steps for a bit, at the coarsest and finest quality: how far rounding is drawn to the mean
 SYNTHESIS_TILE = 224        # blocks a side, decoded at once
 SYNTHESIS_HALO = 16         # blocks: the network sees 9 and the inverse packets 4
 
@@ -152,35 +153,40 @@ class Walloc(nn.Module, PictureCodec):
     def forward(self, pixels: Tensor, quality: int | None = None) -> tuple[Tensor, Tensor]:
         quality = self.default_quality if quality is None else quality
         half = self.latent_codec
-        scaled = self.scaled(self.analysis(pixels), quality)
+        scaled = self.analysis(pixels) / self._steps(quality)
+        symbols = np.stack([half.quantise(partial(_rows, one), one.shape[1:], quality, _price(quality))[0]
+                            for one in scaled.detach().numpy()])
+        coded = scaled + (torch.from_numpy(symbols) - scaled).detach()
         meter = Meter(noisy=False)
         code_grid(meter, self.density, {key: torch.from_numpy(value) for key, value in half.context.items()},
-                  torch.from_numpy(half.floor[quality - 1])[:, None], half.config.groups, tuple(scaled.shape), scaled)
-        latents = self.analysis.compand.expand(round_through(scaled) * self._steps(quality))
+                  torch.from_numpy(half.floor[quality - 1])[:, None], half.config.groups, tuple(coded.shape), coded)
+        latents = self.analysis.compand.expand(coded * self._steps(quality))
         return self.synthesis(latents, _position(quality).expand(len(pixels))), meter.bits()
 
     def _steps(self, quality: int) -> Tensor:
         return torch.from_numpy(self.latent_codec.steps[quality - 1])[:, None, None]
 
-    def scaled(self, companded: Tensor, quality: int) -> Tensor:
-        """What the analysis gives → what is rounded: in steps, drawn a little towards zero, where bits are few."""
-        return nn.functional.softshrink(companded / self._steps(quality), DEAD_ZONE * (1 - float(_position(quality))))
-
-    @torch.inference_mode()
     def analyse(self, rgb: np.ndarray, quality: int, geometry: ImageGeometry) -> Latent:
-        padded = pad_to_multiple(rgb, BLOCK)
-        half = self.latent_codec
-        height, width = half.blocks(geometry.height), half.blocks(geometry.width)
-        symbols = np.empty((half.channels, height, width), np.int16)
-        for rows in half.strips(height, width):
-            top = max(0, rows.start - ANALYSIS_HALO)
-            part = padded[top * BLOCK:(rows.stop + ANALYSIS_HALO) * BLOCK]
-            companded = self.analysis.of_bytes(part)[0, :, rows.start - top:rows.stop - top]
-            symbols[:, rows] = self.scaled(companded, quality).round_().to(torch.int16).numpy()
-        return half.wrap(symbols, quality, geometry)
+        return self.latent_codec.wrap(self._coded(rgb, quality)[0], quality, geometry)
+
+    def compress(self, rgb: np.ndarray, quality: int, geometry: ImageGeometry) -> tuple[bytes, list[bytes]]:
+        return bytes([quality]), self._coded(rgb, quality)[1]
 
     def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
         return bytes([latent.quality]), self.latent_codec.write(latent.symbols, latent.quality)
+
+    @torch.inference_mode()
+    def _coded(self, rgb: np.ndarray, quality: int) -> tuple[np.ndarray, list[bytes]]:
+        """Symbols and their streams."""
+        padded, half = pad_to_multiple(rgb, BLOCK), self.latent_codec
+
+        def scaled(rows: slice) -> np.ndarray:
+            top = max(0, rows.start - ANALYSIS_HALO)
+            part = padded[top * BLOCK:(rows.stop + ANALYSIS_HALO) * BLOCK]
+            companded = self.analysis.of_bytes(part)[0, :, rows.start - top:rows.stop - top]
+            return (companded / self._steps(quality)).numpy()
+
+        return half.quantise(scaled, (half.blocks(rgb.shape[0]), half.blocks(rgb.shape[1])), quality, _price(quality))
 
     def cost_bits(self, latent: Latent) -> float:
         """What the model says that a latent costs; `write` adds the byte coder's share."""
@@ -204,6 +210,19 @@ class Walloc(nn.Module, PictureCodec):
                 out[y * BLOCK:bottom * BLOCK, x * BLOCK:right * BLOCK] = \
                     tile.permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()
         return crop(out, *latent.geometry.shape[:2])
+
+
+def price(position: Tensor) -> Tensor:
+    """Of a bit, for `entropy.coders.Quantizer`, at positions (B,) in [0, 1]."""
+    return PRICES[0] + (PRICES[1] - PRICES[0]) * position
+
+
+def _price(quality: int) -> float:
+    return float(price(_position(quality)))
+
+
+def _rows(latent: np.ndarray, rows: slice) -> np.ndarray:
+    return latent[:, rows]
 
 
 def _position(quality: int) -> Tensor:

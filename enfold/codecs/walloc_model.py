@@ -7,16 +7,17 @@ a `Meter`; distortion's weight follows the step as theory has it for a uniform q
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.codecs.walloc import DEAD_ZONE, Analysis, Synthesis
+from enfold.codecs.walloc import Analysis, Synthesis, price
 from enfold.codecs.walloc_latents import BLOCK, CONFIGS, WallocConfig
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import OCTAVES, code_grid, freeze, weight_shapes
-from enfold.entropy.meter import Meter, round_through
+from enfold.entropy.meter import Meter, Quantizer, round_through
 from enfold.layers.quality import ANCHORS, ByQuality, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable, TrainablePrior
 from enfold.media import pad_to_multiple
@@ -53,7 +54,15 @@ class PriorWeights(nn.Module):
             found = (weights.get("_".join([kind, str(at), *order])) for at in octave)
             weight = next((weight for weight in found if weight is not None and weight.shape == raw.shape), None)
             if weight is not None:
-                raw.copy_(weight.clamp_min(LEAST_SCALE_WEIGHT).sqrt() if kind == "scale" else weight)
+                raw.copy_(_raw(name, weight))
+
+    def replace(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes up weights as `forward` gives them, whatever octaves and hidden layer they have."""
+        self.raw = nn.ParameterDict({name: nn.Parameter(_raw(name, weight)) for name, weight in weights.items()})
+
+
+def _raw(name: str, weight: Tensor) -> Tensor:
+    return weight.clamp_min(LEAST_SCALE_WEIGHT).sqrt() if name.startswith("scale") else weight.clone()
 
 
 def frozen_prior(context: PriorWeights, floor: ByQuality, density: GaussianScaleMixture) -> dict[str, np.ndarray]:
@@ -102,9 +111,13 @@ class WallocModel(Trainable):
             companded = self.analysis(pixels)
             steps = self.steps(position)[:, :, None, None]
             scaled = companded / steps
+        prior = partial(code_grid, density=self.density, weights=self.context(), groups=config.groups,
+                        floor=self.floor(position)[:, :, None], shape=tuple(scaled.shape))
+        if hard:        # what the encoder of use does
+            with torch.no_grad():
+                scaled = prior(Quantizer(price(position)), latent=scaled)
         meter = Meter(noisy=not hard)
-        code_grid(meter, self.density, self.context(), self.floor(position)[:, :, None],
-                  config.groups, tuple(scaled.shape), scaled)
+        prior(meter, latent=scaled)
         latents = self.analysis.compand.expand(round_through(scaled) * steps)
         if hard:
             latents = latents.detach()
@@ -112,6 +125,14 @@ class WallocModel(Trainable):
         mse = (decoded - pixels).square().mean((1, 2, 3))
         bpp = meter.bits() / (pixels.shape[-1] * pixels.shape[-2])
         return rate_distortion(bpp, mse, position, config.coarsest_step, config.finest_step)
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.analysis.load_state_dict(_part(arrays, "analysis."))
+        self.synthesis.load_state_dict(_part(arrays, "synthesis."))
+        self.density.load_state_dict(_part(arrays, "density_shape."))
+        self.steps.load(torch.from_numpy(arrays["steps"]))
+        self.floor.load(torch.from_numpy(arrays["floor"]))
+        self.context.replace(_part(arrays, "context."))
 
     def prior(self, arrays: Mapping[str, np.ndarray]) -> WallocPrior:
         return WallocPrior(self.config, arrays)
@@ -153,11 +174,12 @@ class WallocPrior(TrainablePrior):
 
     def bits(self, latents: Tensor, position: Tensor) -> Tensor:
         steps = self._steps[(position * 99).round().long()]
-        scaled, drawn = latents / steps[:, :, None, None], DEAD_ZONE * (1 - position)[:, None, None, None]
-        symbols = (scaled.sign() * (scaled.abs() - drawn).clamp_min(0)).round()
+        prior = partial(code_grid, density=self.density, weights=self.context(), groups=self._config.groups,
+                        floor=self.floor(position)[:, :, None], shape=tuple(latents.shape))
+        with torch.no_grad():
+            symbols = prior(Quantizer(price(position)), latent=latents / steps[:, :, None, None])
         meter = Meter(noisy=False)
-        code_grid(meter, self.density, self.context(), self.floor(position)[:, :, None], self._config.groups,
-                  tuple(symbols.shape), symbols)
+        prior(meter, latent=symbols)
         return meter.bits()
 
     @torch.no_grad()
