@@ -160,6 +160,38 @@ static PyObject *py_choose(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+CLONES
+static void look_up(const float *x, const float *table, int32_t last, float fine, float *out, Py_ssize_t n)
+{
+    for (Py_ssize_t j = 0; j < n; j++) {
+        const float size = fabsf(x[j]) * fine;
+        out[j] = copysignf(table[size < (float)last ? (int32_t)size : last], x[j]);
+    }
+}
+
+/* look_up(x, table, fine, out): |x| in units of 1 / fine, rounded down, by a table whose last entry goes for all larger
+ * ones, with the sign of x */
+static PyObject *py_look_up(PyObject *self, PyObject *args)
+{
+    Py_buffer x, table, out;
+    float fine;
+    if (!PyArg_ParseTuple(args, "y*y*fw*", &x, &table, &fine, &out)) return NULL;
+    const Py_ssize_t f = sizeof(float), size = table.len / f;
+    const int fits = out.len == x.len && size > 0 && size < 1 << 24;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        look_up(x.buf, table.buf, (int32_t)size - 1, fine, out.buf, x.len / f);
+        Py_END_ALLOW_THREADS
+    } else {
+        PyErr_SetString(PyExc_ValueError, "buffers are not of one size");
+    }
+    PyBuffer_Release(&x);
+    PyBuffer_Release(&table);
+    PyBuffer_Release(&out);
+    if (!fits) return NULL;
+    Py_RETURN_NONE;
+}
+
 /* ---- grids: three-dimensional arrays of floats with any strides ---------------------------- */
 
 static int grid_of(PyObject *array, Py_buffer *view, int flags)
@@ -260,6 +292,7 @@ static PyMethodDef methods[] = {
     {"product", py_product, METH_VARARGS, NULL},
     {"select", py_select, METH_VARARGS, NULL},
     {"choose", py_choose, METH_VARARGS, NULL},
+    {"look_up", py_look_up, METH_VARARGS, NULL},
     {"gather", py_gather, METH_VARARGS, NULL},
     {"settle", py_settle, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

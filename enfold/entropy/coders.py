@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.entropy.contexts import gather, product, settle
-from enfold.entropy.exact import LOGARITHMS, TOP
+from enfold.entropy.contexts import gather, look_up, product, settle
+from enfold.entropy.exact import LOGARITHM_FRACTION_BITS, LOGARITHMS, TOP
 from enfold.entropy.rans import RansDecoder, RansEncoder
 from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError
@@ -101,7 +101,7 @@ class _Arrays:
 
     def logarithm(self, x: np.ndarray) -> np.ndarray:
         """sign(x) · log2(1 + |x|) to the nearest sixteenth; x in quarters, no larger than 2^10."""
-        return np.copysign(LOGARITHMS.take((np.abs(x) * np.float32(4)).astype(np.int32), mode="clip"), x)
+        return look_up(x, LOGARITHMS, LOGARITHM_FRACTION_BITS)
 
     def limit(self, x: np.ndarray, least: float, largest: float) -> np.ndarray:
         return np.clip(x, np.float32(least), np.float32(largest))

@@ -119,3 +119,14 @@ def choose(values: np.ndarray, index: np.ndarray, offset: np.ndarray, shift: np.
     bound = shift[index, step.clip(-reach, reach).astype(np.int32) + reach]
     moved = (values - near) * side < bound - np.float32(0.5)
     return np.where(moved, near - side, near).clip(-_FARTHEST, _FARTHEST).astype(np.int32)
+
+
+def look_up(x: np.ndarray, table: np.ndarray, fraction_bits: int) -> np.ndarray:
+    """An odd function of float32 x, by its float32 table for multiples of 2^-fraction_bits, rounded down; the last
+    entry goes for all larger ones."""
+    x, fine = np.ascontiguousarray(x, np.float32), np.float32(1 << fraction_bits)
+    if _compiled is not None:
+        out = np.empty(x.shape, np.float32)
+        _compiled.look_up(x, table, fine, out)
+        return out
+    return np.copysign(table.take((np.abs(x) * fine).astype(np.int32), mode="clip"), x)
