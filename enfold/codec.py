@@ -115,10 +115,6 @@ class PictureCodec(Codec):
     def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
         """Latent → the header's parameters and the streams of the SYMBOLS sections."""
 
-    def compress(self, rgb: np.ndarray, quality: int, geometry: ImageGeometry) -> tuple[bytes, list[bytes]]:
-        """What `write` makes of what `analyse` gives; for codecs that choose and write symbols in one go."""
-        return self.write(self.analyse(rgb, quality, geometry))
-
     @abstractmethod
     def read(self, container: Container, limits: Limits) -> Latent:
         """The inverse of `write`."""
@@ -129,7 +125,7 @@ class PictureCodec(Codec):
 
     def encode(self, media: Any, *, quality: int | None = None, keep_metadata: bool = False) -> bytes:
         picture = read_picture(media, keep_metadata=keep_metadata)
-        parameters, streams = self.compress(*_prepared(picture, quality, self.default_quality))
+        parameters, streams = self.write(self._analysed(picture, quality))
         sections = [Section(SectionKind.SYMBOLS, stream) for stream in streams]
         if picture.alpha is not None:
             sections.append(Section(SectionKind.ALPHA, pack_alpha(picture.alpha)))
@@ -156,18 +152,16 @@ class PictureCodec(Codec):
     def latents(self, source: Any, *, quality: int | None = None, limits: Limits = Limits()) -> Latent:
         if isinstance(source, bytes | bytearray | memoryview) and is_enf(source):
             return self.read(self.unpack(bytes(source), limits), limits)
-        return self.analyse(*_prepared(read_picture(source), quality, self.default_quality))
+        return self._analysed(read_picture(source), quality)
 
-
-def _prepared(picture: Picture, quality: int | None, default: int) -> tuple[np.ndarray, int, ImageGeometry]:
-    """What `PictureCodec.analyse` takes."""
-    quality = default if quality is None else quality
-    if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
-        raise UsageError(f"quality is {quality!r}; it is a whole number from 1, smallest, to 100, best")
-    rgb = picture.pixels
-    if rgb.ndim == 2:
-        rgb = np.repeat(rgb[..., None], 3, -1)
-    return rgb, int(quality), _geometry(picture)
+    def _analysed(self, picture: Picture, quality: int | None) -> Latent:
+        quality = self.default_quality if quality is None else quality
+        if isinstance(quality, bool) or not isinstance(quality, int | np.integer) or not 1 <= quality <= 100:
+            raise UsageError(f"quality is {quality!r}; it is a whole number from 1, smallest, to 100, best")
+        rgb = picture.pixels
+        if rgb.ndim == 2:
+            rgb = np.repeat(rgb[..., None], 3, -1)
+        return self.analyse(rgb, int(quality), _geometry(picture))
 
 
 def _geometry(picture: Picture) -> ImageGeometry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,5 +75,6 @@ class ExactWeights(nn.Module):
         packed = {name.removeprefix("prior."): array for name, array in arrays.items() if name.startswith("prior.")}
         for name, weight in thaw(packed).items():
             self.raw[name].copy_(torch.from_numpy(weight))
-        for name, curve in self.biases.items():
+        for name in self.biases:
+            curve: Any = self.biases[name]
             curve.load(torch.from_numpy(arrays[f"bias.{name}"]).float())

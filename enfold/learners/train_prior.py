@@ -2,8 +2,9 @@
 
 A model's transforms are trained on small crops, where a prior sees little but borders; on the
 latents of whole pictures it learns what lies further away, in minutes. Pictures are rescaled by a
-random factor, as in `train_codec`, but each only once. Neither what a file decodes to nor how well
-changes, only its size; still, what is written is another model, with another fingerprint.
+random factor, as in `train_codec`, but each only once. What a file decodes to hardly changes (an
+encoder may round towards what the prior expects), only its size; still, what is written is another
+model, with another fingerprint.
 
 What a codec must offer is `layers.trainable.TrainablePrior`. No codec family is named here.
 """
@@ -22,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from enfold.layers.trainable import TrainablePrior
-from enfold.learners.train_codec import POSITIONS, pictures
+from enfold.learners.train_codec import POSITIONS, drawn_positions, pictures
 
 CACHE = "latents.npz"
 WARM_UP = 30                # steps
@@ -125,7 +126,7 @@ def train_prior(prior: TrainablePrior, recipe: PriorRecipe, folder: Path, out: P
     report(PriorProgress(0, 0.0, 0.0, math.nan, validate(prior, held_out)))
     for step in range(recipe.steps):
         x = next(batches)
-        position = ((torch.rand(len(x)) + torch.arange(len(x))) / len(x)) ** 0.7
+        position = drawn_positions(len(x))
         rate = recipe.learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)) + 1e-6
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / WARM_UP)
