@@ -18,7 +18,7 @@ import numpy as np
 
 from enfold.codec import Latent, LatentCodec
 from enfold.container import Container, Limits, SectionKind
-from enfold.entropy.coders import Decoder, Encoder, Quantizer
+from enfold.entropy.coders import Decoder, Encoder
 from enfold.errors import BitstreamError
 from enfold.geometry import ImageGeometry
 
@@ -48,23 +48,6 @@ class StripLatents(LatentCodec):
     @abstractmethod
     def values(self, symbols: np.ndarray, quality: int) -> np.ndarray:
         """Dequantised latents, float32 (C, h, w)."""
-
-    def quantise(self, latent: Callable[[slice], np.ndarray], size: tuple[int, ...], quality: int, price: float,
-                 hyper: Side = None) -> tuple[np.ndarray, list[bytes]]:
-        """Chooses int16 symbols (C, *size), by an `entropy.coders.Quantizer`; and what `write` makes of them.
-
-        latent: makes rows of the latent (C, rows, width), in steps. hyper: a strip's hyper-latents, of real numbers;
-        as those that `write` is given are made of the symbols, with them there are no streams yet.
-        """
-        symbols = np.empty((self.channels, *size), np.int16)
-
-        def one(rows: slice) -> bytes:
-            coder, strip = Quantizer(price, write=hyper is None), latent(rows).clip(-MOST, MOST)
-            symbols[:, rows] = self.prior(coder, strip.shape, quality, strip, hyper(strip) if hyper else None)
-            return coder.finish()
-
-        streams = each(one, self.strips(*size))
-        return symbols, [] if hyper else streams
 
     def write(self, symbols: np.ndarray, quality: int, hyper: Side = None) -> list[bytes]:
         """Symbols (C, h, w) → a stream for each strip. hyper: makes a strip's hyper-latents of it."""

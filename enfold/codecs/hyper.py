@@ -32,6 +32,7 @@ from enfold.entropy.hyperprior import LEVELS as SCALES
 from enfold.entropy.meter import Meter
 from enfold.geometry import ImageGeometry
 from enfold.layers.packets import WaveletPackets
+from enfold.layers.parts import load_parts, ready
 from enfold.layers.quality import qualities
 from enfold.layers.residual import Residual
 from enfold.media import crop, pad_to_multiple
@@ -147,14 +148,9 @@ class Hyper(nn.Module, PictureCodec):
         self.hyper_analysis = HyperAnalysis(config)
         self.density = density()
         self.hyper_density = hyper_density(config)
-        for part in ("analysis", "synthesis", "hyper_analysis", "density", "hyper_density"):
-            prefix = f"{part}_shape." if "density" in part else f"{part}."
-            getattr(self, part).load_state_dict({key[len(prefix):]: torch.from_numpy(weights[key].astype(np.float32))
-                                                 for key in weights if key.startswith(prefix)})
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            for module in (*self.analysis.network, *self.synthesis.network, self.hyper_analysis):
-                module.to(torch.bfloat16)
+        load_parts({"analysis.": self.analysis, "synthesis.": self.synthesis, "hyper_analysis.": self.hyper_analysis,
+                    "density_shape.": self.density, "hyper_density_shape.": self.hyper_density}, weights)
+        ready(self, (*self.analysis.network, *self.synthesis.network, self.hyper_analysis))
 
     def extra_repr(self) -> str:
         return f"name={self.name!r}, fingerprint={self.fingerprint.hex()}"
@@ -193,7 +189,7 @@ class Hyper(nn.Module, PictureCodec):
         def hyper(strip: np.ndarray) -> np.ndarray:
             return self._hyper(preliminary(torch.from_numpy(strip)).numpy())
 
-        return self.latent_codec.quantise(lambda rows: scaled[:, rows], scaled.shape[1:], quality, PRICE, hyper)[0]
+        return self.latent_codec.quantise(scaled, quality, PRICE, hyper)
 
     def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
         return bytes([latent.quality]), self.latent_codec.write(latent.symbols, latent.quality, self._hyper)

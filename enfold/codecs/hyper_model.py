@@ -15,6 +15,7 @@ from enfold.codecs.hyper_latents import CONFIGS
 from enfold.entropy.exact_weights import ExactWeights
 from enfold.entropy.hyperprior import LEVEL_UNIT, code_hyperprior
 from enfold.entropy.meter import Meter, Quantizer, round_through
+from enfold.layers.parts import load_parts
 from enfold.layers.quality import ByQuality, Curves, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable
 
@@ -86,9 +87,7 @@ class HyperModel(Trainable):
                 "synthesis.": self.synthesis, "hyper_analysis.": self.hyper_analysis}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        for prefix, part in self._parts.items():
-            part.load_state_dict({name[len(prefix):]: torch.from_numpy(array)
-                                  for name, array in arrays.items() if name.startswith(prefix)})
+        load_parts(self._parts, arrays)
         self.steps.load(torch.from_numpy(arrays["steps"]))
         self.context.load(arrays)
 

@@ -7,17 +7,17 @@ a `Meter`; distortion's weight follows the step as theory has it for a uniform q
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.codecs.walloc import Analysis, Synthesis, price
+from enfold.codecs.walloc import Analysis, Synthesis, drawn
 from enfold.codecs.walloc_latents import BLOCK, CONFIGS, WallocConfig
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import OCTAVES, code_grid, freeze, weight_shapes
-from enfold.entropy.meter import Meter, Quantizer, round_through
+from enfold.entropy.meter import Meter, round_through
+from enfold.layers.parts import load_parts
 from enfold.layers.quality import ANCHORS, ByQuality, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable, TrainablePrior
 from enfold.media import pad_to_multiple
@@ -111,13 +111,11 @@ class WallocModel(Trainable):
             companded = self.analysis(pixels)
             steps = self.steps(position)[:, :, None, None]
             scaled = companded / steps
-        prior = partial(code_grid, density=self.density, weights=self.context(), groups=config.groups,
-                        floor=self.floor(position)[:, :, None], shape=tuple(scaled.shape))
         if hard:        # what the encoder of use does
-            with torch.no_grad():
-                scaled = prior(Quantizer(price(position)), latent=scaled)
+            scaled = drawn(scaled, position)
         meter = Meter(noisy=not hard)
-        prior(meter, latent=scaled)
+        code_grid(meter, self.density, self.context(), self.floor(position)[:, :, None],
+                  config.groups, tuple(scaled.shape), scaled)
         latents = self.analysis.compand.expand(round_through(scaled) * steps)
         if hard:
             latents = latents.detach()
@@ -127,9 +125,7 @@ class WallocModel(Trainable):
         return rate_distortion(bpp, mse, position, config.coarsest_step, config.finest_step)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.analysis.load_state_dict(_part(arrays, "analysis."))
-        self.synthesis.load_state_dict(_part(arrays, "synthesis."))
-        self.density.load_state_dict(_part(arrays, "density_shape."))
+        load_parts({"analysis.": self.analysis, "synthesis.": self.synthesis, "density_shape.": self.density}, arrays)
         self.steps.load(torch.from_numpy(arrays["steps"]))
         self.floor.load(torch.from_numpy(arrays["floor"]))
         self.context.replace(_part(arrays, "context."))
@@ -159,14 +155,13 @@ class WallocPrior(TrainablePrior):
         self._config, self._arrays = config, arrays
         self._steps = torch.from_numpy(arrays["steps"])
         self._analysis = [Analysis(config)]         # in a list: none of its parameters is ours
-        self._analysis[0].load_state_dict(_part(arrays, "analysis."))
         self.floor = ByQuality(config.latents, 0.5, 0.5)
         at = torch.linspace(0, 99, ANCHORS).round().long()
         self.floor.log.anchors.data.copy_(torch.from_numpy(arrays["floor"])[at].log())
         self.context = PriorWeights(config.latents, config.groups, OCTAVES, HIDDEN)
         self.context.load(_part(arrays, "context."))
         self.density = GaussianScaleMixture()
-        self.density.load_state_dict(_part(arrays, "density_shape."))
+        load_parts({"analysis.": self._analysis[0], "density_shape.": self.density}, arrays)
 
     @torch.no_grad()
     def latents(self, rgb: np.ndarray) -> np.ndarray:
@@ -174,12 +169,10 @@ class WallocPrior(TrainablePrior):
 
     def bits(self, latents: Tensor, position: Tensor) -> Tensor:
         steps = self._steps[(position * 99).round().long()]
-        prior = partial(code_grid, density=self.density, weights=self.context(), groups=self._config.groups,
-                        floor=self.floor(position)[:, :, None], shape=tuple(latents.shape))
-        with torch.no_grad():
-            symbols = prior(Quantizer(price(position)), latent=latents / steps[:, :, None, None])
+        symbols = drawn(latents / steps[:, :, None, None], position).round()
         meter = Meter(noisy=False)
-        prior(meter, latent=symbols)
+        code_grid(meter, self.density, self.context(), self.floor(position)[:, :, None], self._config.groups,
+                  tuple(symbols.shape), symbols)
         return meter.bits()
 
     @torch.no_grad()

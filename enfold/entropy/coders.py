@@ -155,26 +155,22 @@ class Encoder(_Arrays):
         return self._bytes.finish()
 
 
-class Quantizer(Encoder):
-    """An Encoder that is given real numbers and chooses the integers, bits in mind.
+class Quantizer(_Arrays):
+    """Writes nothing, but chooses what to write: integers for real numbers, bits in mind.
 
     A number becomes the nearest integer, or the next towards its mean: the threshold between two is
     shifted by `price` steps for each bit that the latter saves. With squared errors and bits weighed
     as rate-distortion theory has it for a uniform quantiser, the price is ln 2 / 12 = 0.058.
-
-    write: whether what was chosen is written as well.
     """
 
-    def __init__(self, price: float, *, write: bool = True) -> None:
-        super().__init__()
-        self._price, self._write = price, write
+    def __init__(self, price: float) -> None:
+        self._price = price
 
     def code(self, density: Frozen, context: Any, values: np.ndarray | None = None) -> np.ndarray:
         """Rounds `values`, of the context's shape, and returns them as int32."""
         if values is None:
             raise UsageError("no values to round: the prior was run under a Quantizer without a latent")
-        chosen = density.quantise(context, values, self._price)
-        return super().code(density, context, chosen) if self._write else chosen
+        return density.quantise(context, values, self._price)
 
 
 class Decoder(_Arrays):
