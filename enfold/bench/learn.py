@@ -29,7 +29,7 @@ from enfold.learners.dataset import LatentDataset
 from enfold.learners.fitting import Schedule
 from enfold.learners.samples import Samples, samples_of
 
-INPUTS = ("latents", "resized", "full", "dct", "pca")
+INPUTS = ("latents", "thumbnail", "resized", "full", "dct", "pca")
 RESULTS = "learn.json"
 PACKAGES = ("enfold", "numpy", "torch", "pillow", "pyarrow", "lightning-fabric")
 
@@ -113,8 +113,8 @@ def _sets(inputs: Sequence[str], fitting: LatentDataset, testing: LatentDataset,
     for name in inputs:
         if name == "latents":
             sets[name] = (1, samples_of(fitting), samples_of(testing))
-        elif name in ("resized", "full"):
-            side = BLOCK if name == "full" else side_of(channels)
+        elif name in ("thumbnail", "resized", "full"):
+            side = {"thumbnail": 1, "resized": side_of(channels), "full": BLOCK}[name]
             learnt, asked = pictures(side)
             sets[name] = (side, learnt, asked)
         else:

@@ -1,7 +1,8 @@
 """What a network is fed in `enfold bench learn`: latents, and what one would use instead of them.
 
     latents     (C, h, w)           from a pack
-    resized     (3, s·h, s·w)       JPEGs decoded and resized as they are read; patches of s make h·w tokens, s² · 3 = C
+    thumbnail   (3, h, w)           JPEGs decoded and resized as they are read, a token a pixel
+    resized     (3, s·h, s·w)       the same, in patches of s that make h·w tokens, s² · 3 = C
     full        (3, 8h, 8w)         JPEGs decoded; patches of 8 make as many tokens
     dct, pca    (C, h, w)           the lowest frequencies, or the principal components, of blocks of 8×8 pixels
     pixels      (64, h, w)          to be coloured: JPEGs decoded, turned grey and cut into blocks of 8×8 pixels

@@ -54,8 +54,8 @@ def learn(
     task: Annotated[str, typer.Option("--task", metavar="classify|colorize", help="What is learnt.")] = "classify",
     codec: Codec = enfold.DEFAULT_CODEC, quality: Quality = None,
     inputs: Annotated[str | None, typer.Option("--inputs", metavar="A,B,...", show_default=False,
-                                               help="What the network is fed. [default: latents,resized,full,dct,pca; "
-                                                    "to colorize: latents,pixels]")] = None,
+                                               help="What the network is fed. [default: latents,thumbnail,resized,full,"
+                                                    "dct,pca; to colorize: latents,pixels]")] = None,
     network: Annotated[str, typer.Option("--network", metavar="conv|vit", help="The same for every input; conv to "
                                                                                "colorize.")] = "conv",
     features: Annotated[int, typer.Option("--features", metavar="N", min=1, help="Width of the network.")] = 48,

@@ -2,9 +2,8 @@
 
 A model's transforms are trained on small crops, where a prior sees little but borders; on the
 latents of whole pictures it learns what lies further away, in minutes. Pictures are rescaled by a
-random factor, as in `train_codec`, but each only once. What a file decodes to hardly changes (an
-encoder may round towards what the prior expects), only its size; still, what is written is another
-model, with another fingerprint.
+random factor, as in `train_codec`, but each only once. Neither what a file decodes to nor how well
+changes, only its size; still, what is written is another model, with another fingerprint.
 
 What a codec must offer is `layers.trainable.TrainablePrior`. No codec family is named here.
 """

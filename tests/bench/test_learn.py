@@ -37,12 +37,12 @@ def test_every_input_is_learnt_alike(folders, tmp_path):
     results = learn.bench_learn(folders / "train", folders / "test", tmp_path, codec=CODEC, learning=SHORT,
                                 say=said.append)
     rows = {row.input: row for row in results.rows}
-    assert tuple(rows) == learn.INPUTS and len(said) == 10
+    assert tuple(rows) == learn.INPUTS and len(said) == 12
     for row in rows.values():
         assert row.tokens == 4 * 5 and len(row.accuracy.each) == 2 and row.cost.epochs == 3
         assert row.accuracy.error is not None and row.cost.seconds > 0 and row.cost.cpu_seconds > 0
     assert np.prod(rows["resized"].shape) == np.prod(rows["latents"].shape) == np.prod(rows["dct"].shape) == 240
-    assert rows["full"].shape == (3, 32, 40)
+    assert rows["full"].shape == (3, 32, 40) and rows["thumbnail"].shape == (3, 4, 5)
     assert rows["latents"].parameters < rows["full"].parameters < 1.5 * rows["latents"].parameters
     assert (results.train, results.test) == (12, 6)
     assert rows["full"].cost.bytes == sum(path.stat().st_size for path in (folders / "train").rglob("*.jpg"))
@@ -122,7 +122,7 @@ def test_blocks_become_the_pictures_they_were_of(tmp_path):
 
 
 def test_what_cannot_be_compared_is_refused(folders, tmp_path):
-    with pytest.raises(UsageError, match=r"latents, resized, full, dct, pca"):
+    with pytest.raises(UsageError, match=r"latents, thumbnail, resized, full, dct, pca"):
         learn.bench_learn(folders / "train", folders / "test", tmp_path, codec=CODEC, inputs=["smells"])
     with pytest.raises(MediaError):
         learn.bench_learn(tmp_path, folders / "test", tmp_path / "out", codec=CODEC)
