@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from enfold.bench.learn import Learning, LearnResults, bench_learn, show
+from enfold.bench.learn import LearnResults, bench_learn, show
+from enfold.bench.learn_runs import Learning
 from enfold.learners.fitting import Schedule
 
 CODEC = "walloc-rgb-16x"
@@ -55,8 +56,8 @@ def chart(results: LearnResults, path: Path) -> Path:
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for row in results.rows:
-        axes.errorbar(row.epochs * row.seconds, 100 * row.accuracy, 100 * (row.error or 0), fmt="o", capsize=4,
-                      label=f"{row.input}, {row.tokens} tokens, {row.bytes / 1e6:.1f} MB")
+        axes.errorbar(row.cost.epochs * row.cost.seconds, 100 * row.accuracy.mean, 100 * (row.accuracy.error or 0),
+                      fmt="o", capsize=4, label=f"{row.input}, {row.tokens} tokens, {row.cost.bytes / 1e6:.1f} MB")
     axes.set(xlabel="seconds of training, loading included", ylabel="accuracy, %")
     axes.legend()
     figure.savefig(path, dpi=120)

@@ -36,20 +36,20 @@ def encode(media: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None
     keep_metadata: keep EXIF too; colour profiles are always kept.
     Raises UsageError, MediaError, LimitError, MissingWeightsError.
     """
-    model: Any = load(codec)
-    if target_bpp is None and target_psnr is None:
-        return model.encode(media, quality=quality, keep_metadata=keep_metadata)
     from enfold.errors import UsageError
     from enfold.media import read_picture
     from enfold.targets import encode_to_bpp, encode_to_psnr
 
-    if [quality, target_bpp, target_psnr].count(None) != 2:
+    if [quality, target_bpp, target_psnr].count(None) < 2:
         raise UsageError("quality, target_bpp and target_psnr exclude each other: give one of them")
-    picture = read_picture(media, keep_metadata=keep_metadata)
+    model: Any = load(codec)
+    if target_bpp is not None:
+        picture = read_picture(media, keep_metadata=keep_metadata)
+        return encode_to_bpp(model, picture, target_bpp, keep_metadata=keep_metadata)
     if target_psnr is not None:
+        picture = read_picture(media, keep_metadata=keep_metadata)
         return encode_to_psnr(model, picture, target_psnr, keep_metadata=keep_metadata)
-    assert target_bpp is not None
-    return encode_to_bpp(model, picture, target_bpp, keep_metadata=keep_metadata)
+    return model.encode(media, quality=quality, keep_metadata=keep_metadata)
 
 
 def decode(data: bytes, *, limits: Limits | None = None) -> Picture:

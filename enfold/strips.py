@@ -24,6 +24,7 @@ from enfold.geometry import ImageGeometry
 
 MOST_WORKERS = 8            # a strip takes up to 200 MB while it is coded
 Side = Callable[[np.ndarray], np.ndarray] | None
+MOST = np.iinfo(np.int16).max
 ROWS = 8                    # strips are this many rows high, or a multiple of it
 
 
@@ -67,7 +68,7 @@ class StripLatents(LatentCodec):
             coder = Decoder(part[1])
             values = self.prior(coder, symbols[:, part[0]].shape, quality)
             coder.finish()
-            if np.abs(values).max(initial=0) > np.iinfo(np.int16).max:
+            if np.abs(values).max(initial=0) > MOST:
                 raise BitstreamError("a symbol is larger than any encoder writes", section="symbols")
             symbols[:, part[0]] = values
 

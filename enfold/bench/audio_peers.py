@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from enfold.bench.audio_metrics import resampled
+from enfold.bench.ours import our_coder
 from enfold.bench.running import Coder
 from enfold.errors import MediaError, UsageError
 
@@ -71,7 +72,6 @@ PEERS: dict[str, _Peer] = {
                  options={"write_xing": "0", "id3v2_version": "0"}),
 }
 LOSSLESS = ("flac",)
-OUR_QUALITIES = (5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 90.0, 97.0)
 
 
 @lru_cache(maxsize=32)
@@ -80,7 +80,7 @@ def coder(name: str) -> Coder:
     if name in LOSSLESS:
         return _flac()
     peer = PEERS.get(name)
-    return _ours(name) if peer is None else _made(name, peer)
+    return our_coder(name, _sound) if peer is None else _made(name, peer)
 
 
 def read_sound(path: Path, seconds: float = 0) -> Sound:
@@ -175,21 +175,11 @@ def _made(name: str, peer: _Peer) -> Coder:
     return Coder(name, peer.label, version, peer.settings, peer.qualities, encode, decode)
 
 
-def _ours(name: str) -> Coder:
-    """They take a Sound and give what NumPy takes as (samples, channels) at the same rate."""
+def _sound(samples: np.ndarray, data: bytes) -> Sound:
+    """What one of enfold's codecs decoded."""
     import enfold
 
-    codec: Any = enfold.load(name)
-
-    def encode(sound: Sound, quality: float) -> bytes:
-        return codec.encode(sound, quality=round(quality))
-
-    def decode(data: bytes) -> Sound:
-        geometry = enfold.info(data).header.geometry
-        return Sound(np.asarray(codec.decode(data)), geometry.rate_hz)      # type: ignore[union-attr]
-
-    version = f"enfold {enfold.__version__}, weights {codec.fingerprint.hex()}"
-    return Coder(name, name, version, "quality", OUR_QUALITIES, encode, decode, ours=True)
+    return Sound(samples, enfold.info(data).header.geometry.rate_hz)        # type: ignore[union-attr]
 
 
 def _av() -> Any:

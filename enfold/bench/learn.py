@@ -7,44 +7,43 @@ the standard error over seeds. Time is wall clock and CPU-seconds (the proxy of 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from enfold.bench.learn_inputs import BLOCK, Pictures, block_coefficients, side_of
+from enfold.bench.learn_inputs import (
+    BLOCK,
+    Pictures,
+    block_coefficients,
+    checksums,
+    disk_bytes,
+    files_of,
+    packed,
+    side_of,
+)
+from enfold.bench.learn_runs import COSTS, Cost, Learning, Run, RunFile, Score, write
 from enfold.bench.machine import Machine, this_machine
-from enfold.errors import MediaError, UsageError
+from enfold.errors import UsageError
 from enfold.learners.classification import Classifier
 from enfold.learners.dataset import LatentDataset
-from enfold.learners.fitting import Epoch, Schedule
-from enfold.learners.packing import pack
+from enfold.learners.fitting import Schedule
 from enfold.learners.samples import Samples, samples_of
 
-INPUTS = ("latents", "resized", "full", "dct", "pca")
-REFERENCE = "resized"
+INPUTS = ("latents", "thumbnail", "resized", "full", "dct", "pca")
+RESULTS = "learn.json"
 PACKAGES = ("enfold", "numpy", "torch", "pillow", "pyarrow", "lightning-fabric")
 
 
 @dataclass(frozen=True)
 class LearnRow:
-    """One input. accuracy: mean over seeds; error: its standard error, None of one seed. bytes: of the training
-    set on disk. seconds, cpu_seconds: of an epoch, loading included; epochs: that a run had."""
+    """One input. accuracy: the share of the test set that is told right; parameters: of the network."""
 
     input: str
     shape: tuple[int, ...]
     tokens: int
     parameters: int
-    accuracy: float
-    error: float | None
-    accuracies: tuple[float, ...]
-    epochs: float
-    seconds: float
-    cpu_seconds: float
-    bytes: int
+    accuracy: Score
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,8 @@ class LearnResults:
     train: int
     test: int
     network: str
+    features: int
+    depth: int
     schedule: Schedule
     seeds: int
     rows: tuple[LearnRow, ...]
@@ -63,105 +64,70 @@ class LearnResults:
     date: str
 
 
-@dataclass(frozen=True)
-class Learning:
-    """The network, its schedule (whose seed is the first), and how many seeds."""
-
-    network: str = "conv"
-    features: int = 48
-    depth: int = 2
-    schedule: Schedule = field(default_factory=Schedule)
-    seeds: int = 3
-
-
 def bench_learn(train: Path, test: Path, out: Path, *, codec: str, quality: int | None = None,
                 inputs: Sequence[str] = INPUTS, learning: Learning | None = None, command: str = "", date: str = "",
                 say: Callable[[str], None] = lambda text: None) -> LearnResults:
-    """train, test: folders of JPEGs of one size, a sub-folder for each class. out: where packs go, or are.
+    """train, test: folders of JPEGs of one size, a sub-folder for each class. out: where packs, runs and learn.json
+    go, and where those that are there are taken up again.
 
     Raises UsageError, MediaError, MissingWeightsError.
     """
     learning = learning or Learning()
-    if learning.seeds < 1 or not inputs or set(inputs) - set(INPUTS):
-        raise UsageError(f"inputs {', '.join(inputs) or 'none'} and {learning.seeds} seeds: inputs are of "
-                         f"{', '.join(INPUTS)}, and there is at least one seed")
-    packs = {}
-    for name, folder in (("train", train), ("test", test)):
-        pack(folder, out / name, codec=codec, quality=quality, jobs=0)
-        packs[name] = LatentDataset(out / name)
-    first = packs["train"].batch([0]).latents
-    _, channels, high, wide = first.shape
-    sets = _sets(inputs, packs, train, test, channels, high, wide)
-    files = {"latents": packs["train"].reading.pack.shards, "pixels": _pictures(train, high, wide).files}
-    on_disk = {name: sum(file.stat().st_size for file in of) for name, of in files.items()}
-    rows = []
-    for name, (patch, fitting, testing) in sets.items():
-        runs = [_run(name, patch, fitting, testing, learning, seed, say) for seed in range(learning.seeds)]
-        rows.append(_row(name, runs, on_disk["latents" if name == "latents" else "pixels"]))
-    return LearnResults(train.resolve().parent.name or train.name, codec, packs["train"].info.quality,
-                        len(packs["train"]), len(packs["test"]), learning.network, learning.schedule, learning.seeds,
-                        tuple(rows), this_machine(PACKAGES), command, date)
+    if not inputs or set(inputs) - set(INPUTS):
+        raise UsageError(f"inputs {', '.join(inputs) or 'none'}: they are of {', '.join(INPUTS)}")
+    learning.schedules()
+    fitting, testing = (packed(folder, out / name, codec, quality) for name, folder in
+                        (("train", train), ("test", test)))
+    sets = _sets(inputs, fitting, testing, train, test)
+
+    def run(name: str, schedule: Schedule) -> Run:
+        patch, learnt, asked = sets[name]
+        learner = Classifier(learning.network, patch=patch, features=learning.features, depth=learning.depth,
+                             schedule=schedule).fit(learnt)
+        return Run.of(name, learner, len(learnt), {"accuracy": learner.score(asked)})
+
+    about = ["classify", *checksums(fitting, testing), learning.network, learning.features, learning.depth]
+    every = RunFile(out, about).every(inputs, learning, run, say)
+    on_disk = {name: disk_bytes(fitting.reading.pack.shards if name == "latents" else files_of(train, fitting))
+               for name in inputs}
+    results = LearnResults(train.resolve().parent.name or train.name, codec, fitting.info.quality, len(fitting),
+                           len(testing), learning.network, learning.features, learning.depth, learning.schedule,
+                           learning.seeds, tuple(_row(runs, on_disk[name]) for name, runs in every.items()),
+                           this_machine(PACKAGES), command, date)
+    write(results, out / RESULTS)
+    return results
 
 
-def _sets(inputs: Sequence[str], packs: dict[str, LatentDataset], train: Path, test: Path, channels: int, high: int,
-          wide: int) -> dict[str, tuple[int, Samples, Samples]]:
+def _sets(inputs: Sequence[str], fitting: LatentDataset, testing: LatentDataset, train: Path,
+          test: Path) -> dict[str, tuple[int, Samples, Samples]]:
     """Of each input: (patch, training set, test set)."""
-    side = side_of(channels)
-    full = [_pictures(folder, BLOCK * high, BLOCK * wide) for folder in (train, test)]
+    _, channels, high, wide = fitting.batch([0]).latents.shape
+    parts = ((train, fitting), (test, testing))
+
+    def pictures(side: int) -> list[Pictures]:
+        """Resized to `side` pixels a latent."""
+        return [Pictures(files_of(folder, dataset), dataset.labels, side * high, side * wide, dataset.info.label_names)
+                for folder, dataset in parts]
+
     sets: dict[str, tuple[int, Samples, Samples]] = {}
     for name in inputs:
         if name == "latents":
-            sets[name] = (1, samples_of(packs["train"]), samples_of(packs["test"]))
-        elif name == "resized":
-            small = [_pictures(folder, side * high, side * wide) for folder in (train, test)]
-            sets[name] = (side, small[0], small[1])
-        elif name == "full":
-            sets[name] = (BLOCK, full[0], full[1])
+            sets[name] = (1, samples_of(fitting), samples_of(testing))
+        elif name in ("thumbnail", "resized", "full"):
+            side = {"thumbnail": 1, "resized": side_of(channels), "full": BLOCK}[name]
+            learnt, asked = pictures(side)
+            sets[name] = (side, learnt, asked)
         else:
-            made = block_coefficients(full[0], full[1:], channels, pca=name == "pca")
+            full, others = pictures(BLOCK)
+            made = block_coefficients(full, [others], channels, pca=name == "pca")
             sets[name] = (1, made[0], made[1])
     return sets
 
 
-def _pictures(folder: Path, height: int, width: int) -> Pictures:
-    files = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")))
-    if not files:
-        raise MediaError(f"{folder} holds no JPEG files: name a folder with one sub-folder for each class")
-    names = tuple(sorted({path.relative_to(folder).parts[0] for path in files}))
-    labels = np.array([names.index(path.relative_to(folder).parts[0]) for path in files])
-    return Pictures(files, labels, height, width, names)
-
-
-@dataclass(frozen=True)
-class _Run:
-    accuracy: float
-    history: tuple[Epoch, ...]
-    shape: Any
-    parameters: int
-    samples: int
-
-
-def _run(name: str, patch: int, train: Samples, test: Samples, learning: Learning, seed: int,
-         say: Callable[[str], None]) -> _Run:
-    schedule = replace(learning.schedule, seed=learning.schedule.seed + seed)
-    learner = Classifier(learning.network, patch=patch, features=learning.features, depth=learning.depth,
-                         schedule=schedule).fit(train)
-    accuracy = learner.score(test)
-    say(f"{name}, seed {schedule.seed}: {accuracy:.1%} after {len(learner.history_)} epochs")
-    return _Run(accuracy, learner.history_, learner.shape_,
-                sum(parameter.numel() for parameter in learner.network_.parameters()), len(train))
-
-
-def _row(name: str, runs: Sequence[_Run], on_disk: int) -> LearnRow:
-    accuracies = tuple(run.accuracy for run in runs)
-    epochs = [epoch for run in runs for epoch in run.history]
-    passes = sum(epoch.samples for epoch in epochs) / runs[0].samples
-    shape = runs[0].shape
-    return LearnRow(name, (shape.channels, shape.height, shape.width), shape.tokens, runs[0].parameters,
-                    statistics.mean(accuracies),
-                    statistics.stdev(accuracies) / len(accuracies) ** 0.5 if len(accuracies) > 1 else None, accuracies,
-                    passes / len(runs), sum(epoch.seconds for epoch in epochs) / passes,
-                    sum(epoch.cpu_seconds for epoch in epochs) / passes, on_disk)
+def _row(runs: Sequence[Run], on_disk: int) -> LearnRow:
+    one = runs[0]
+    return LearnRow(one.input, (one.channels, one.height, one.width), one.tokens, one.parameters,
+                    Score.of(runs, "accuracy"), Cost.of(runs, on_disk))
 
 
 def show(results: LearnResults) -> None:
@@ -171,10 +137,9 @@ def show(results: LearnResults) -> None:
 
     table = Table(title=f"{results.data}: {results.train:,} to learn from, {results.test:,} to be tested on, "
                         f"{results.network}, {results.seeds} seeds")
-    for title in ("input", "shape", "tokens", "accuracy, %", "epochs", "s an epoch", "CPU-s an epoch", "MB on disk"):
+    for title in ("input", "shape", "tokens", "accuracy, %", *COSTS):
         table.add_column(title, justify="left" if title in ("input", "shape") else "right")
     for row in results.rows:
-        spread = "" if row.error is None else f" ± {100 * row.error:.1f}"
-        table.add_row(row.input, "×".join(map(str, row.shape)), f"{row.tokens:,}", f"{100 * row.accuracy:.1f}{spread}",
-                      f"{row.epochs:.1f}", f"{row.seconds:.1f}", f"{row.cpu_seconds:.1f}", f"{row.bytes / 1e6:.1f}")
+        table.add_row(row.input, "×".join(map(str, row.shape)), f"{row.tokens:,}", row.accuracy.words(1, 100),
+                      *row.cost.words())
     Console().print(table)

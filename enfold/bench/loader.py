@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from enfold.bench.learn_runs import write
 from enfold.bench.machine import Machine, this_machine
 from enfold.errors import MediaError, UsageError
 from enfold.learners.packing import pack
@@ -30,6 +31,7 @@ from enfold.learners.packs import Pack, open_pack
 
 PACKAGES = ("enfold", "numpy", "torch", "torchvision", "pillow", "pyarrow")
 REFERENCE = "JPEG, Pillow"
+RESULTS = "loader.json"
 ROUNDS = 5
 
 
@@ -63,7 +65,7 @@ class LoaderResults:
 def bench_loader(folder: Path, out: Path, *, codec: str, quality: int | None = None, batch: int = 64, limit: int = 0,
                  rounds: int = ROUNDS, command: str = "", date: str = "",
                  begin: Callable[[int], Callable[[], None]] = lambda count: lambda: None) -> LoaderResults:
-    """folder: of JPEGs, one size; out: where packs of it go, or are. limit: only so many samples.
+    """folder: of JPEGs, one size; out: where packs of it go, or are, and loader.json. limit: only so many samples.
 
     Raises UsageError, MediaError, MissingWeightsError.
     """
@@ -100,8 +102,10 @@ def bench_loader(folder: Path, out: Path, *, codec: str, quality: int | None = N
                            sizes.get(name, originals),
                            channels * high * wide if name in sizes else 3 * side * side * high * wide, high * wide)
                  for name, turns in speeds.items())
-    return LoaderResults(folder.resolve().name, codec, packs["static"].info.quality, len(files), batch, rows,
-                         this_machine(PACKAGES), command, date, notes)
+    results = LoaderResults(folder.resolve().name, codec, packs["static"].info.quality, len(files), batch, rows,
+                            this_machine(PACKAGES), command, date, notes)
+    write(results, out / RESULTS)
+    return results
 
 
 def _listed(files: Sequence[Path], folder: Path, out: Path) -> Path:

@@ -6,8 +6,8 @@
     jxl        Butteraugli distance, effort 7                     libjxl, by pillow-jxl-plugin
     jpeg2000   PSNR in dB, 9/7 wavelet, colour transform          OpenJPEG, by Pillow
 
-Each turns a uint8 RGB array into the bytes of a whole file and back, on as many threads as it
-chooses itself.
+and CompressAI's, of which `compressai_peers` tells. Each turns a uint8 RGB array into the bytes of a
+whole file and back, on as many threads as it chooses itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, __version__, features
 
+from enfold.bench import compressai_peers
 from enfold.bench.machine import installed
+from enfold.bench.ours import our_coder
 from enfold.bench.running import Coder
 from enfold.errors import UsageError
 
@@ -57,14 +59,15 @@ LOSSLESS: dict[str, _Peer] = {
     "jxl-lossless": _Peer("JPEG XL lossless", "JXL", "pillow-jxl-plugin", "effort 7", (0,),
                           lambda _: {"lossless": True, "effort": 7}),
 }
-OUR_QUALITIES = (5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 90.0, 97.0)
 
 
 @lru_cache(maxsize=32)
 def coder(name: str) -> Coder:
     """A peer, or else one of enfold's codecs. Raises UsageError, MissingWeightsError."""
+    if name in compressai_peers.PEERS:
+        return compressai_peers.coder(name)
     peer = LOSSY.get(name) or LOSSLESS.get(name)
-    return _ours(name) if peer is None else _made(name, peer)
+    return our_coder(name) if peer is None else _made(name, peer)
 
 
 def _made(name: str, peer: _Peer) -> Coder:
@@ -87,21 +90,6 @@ def _made(name: str, peer: _Peer) -> Coder:
         return out.getvalue()
 
     return Coder(name, peer.label, version, peer.settings, peer.qualities, encode, _pixels)
-
-
-def _ours(name: str) -> Coder:
-    import enfold
-
-    codec = enfold.load(name)
-
-    def encode(rgb: np.ndarray, quality: float) -> bytes:
-        return codec.encode(rgb, quality=round(quality))
-
-    def decode(data: bytes) -> np.ndarray:
-        return np.asarray(codec.decode(data))
-
-    version = f"enfold {enfold.__version__}, weights {codec.fingerprint.hex()}"
-    return Coder(name, name, version, "quality", OUR_QUALITIES, encode, decode, ours=True)
 
 
 def _pixels(data: bytes) -> np.ndarray:

@@ -65,7 +65,7 @@ def _plot(number: int, path: Path, results: Results) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
     for ink, colour in INKS.items():
         svg = svg.replace(ink, colour)
-    names = ", ".join(curve.label for curve in results.curves)
+    names = ", ".join(curve.label for curve in results.curves if curve.points)
     kind, _, metric = path.stem.partition("-")
     label = next((m.label for m in results.metrics if m.name == metric), metric)
     said = (f"{label} over {results.rate_unit}" if kind == "rate" else f"Speed, and size at equal {label},") + \

@@ -68,7 +68,10 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """A codec over its qualities, lowest rate first. ours: whether it is enfold's."""
+    """A codec over its qualities, lowest rate first; without points where it was only timed.
+
+    ours: whether it is enfold's.
+    """
 
     codec: str
     label: str

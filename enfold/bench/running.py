@@ -32,8 +32,9 @@ TIMED_ITEMS = 4
 @dataclass(frozen=True)
 class Coder:
     """A codec as the bench sees it. encode: (media, quality) → the bytes of a whole file; decode:
-    back. qualities: the usual ones, any order. version: of the library or the weights; a point
-    measured with another is another point."""
+    back. qualities: the usual ones, any order; none for a codec of which only speed and memory mean
+    something, and which takes quality 0. version: of the library or the weights; a point measured with
+    another is another point."""
 
     name: str
     label: str
@@ -106,12 +107,15 @@ def bench(plan: Plan, medium: Medium, metrics: Sequence[Metric], notes: Sequence
     MediaError, MissingWeightsError.
     """
     coders = [medium.coder(name) for name in (*plan.codecs, *plan.peers)]
-    if plan.anchor not in (c.name for c in coders):
-        raise UsageError(f"the anchor {plan.anchor!r} is not among {', '.join(c.name for c in coders) or 'no codecs'}: "
+    rated, only_timed = [c.name for c in coders if c.qualities], [c for c in coders if not c.qualities]
+    if plan.anchor not in rated:
+        raise UsageError(f"the anchor {plan.anchor!r} is not among {', '.join(rated) or 'no codecs'}: "
                          "add it to --peers or --codecs, or name another with --anchor")
-    if unknown := set(plan.qualities) - {c.name for c in coders}:
+    if unknown := set(plan.qualities) - set(rated):
         raise UsageError(f"qualities for {', '.join(sorted(unknown))}, which this bench does not measure: "
-                         f"it measures {', '.join(c.name for c in coders)}")
+                         f"it measures {', '.join(rated)}")
+    if only_timed and not plan.timing:
+        raise UsageError(f"{only_timed[0].name} can only be timed: leave it out of --peers, or --no-timing")
     plan.out.mkdir(parents=True, exist_ok=True)
     items, unfit = find(plan.folder, medium, plan.limit)
     tasks = [task(path, mark, c, quality, [metric.name for metric in metrics])
@@ -124,13 +128,14 @@ def bench(plan: Plan, medium: Medium, metrics: Sequence[Metric], notes: Sequence
         curves = timed(curves, list(items), medium, plan.out / "timing.json", plan.cores)
     anchor = next(curve for curve in curves if curve.codec == plan.anchor)
     bd_rates = [bd_rate(curve, anchor, metric, cut) for cut in dict.fromkeys((None, plan.rate_range))
-                for metric in metrics for curve in curves if curve is not anchor]
+                for metric in metrics for curve in curves if curve is not anchor and curve.points]
     results = Results(
         medium.name, medium.rate_unit, medium.speed_unit,
         Data(plan.folder.resolve().name, len(items), digest("".join(items.values()).encode())),
         tuple(metrics), tuple(curves), tuple(bd_rates), this_machine((*PACKAGES, *medium.packages)), command, date,
         _timing(medium, len(items), plan.cores) if plan.timing else "",
-        (*([medium.excerpt] if medium.excerpt else []), *unfit, *notes))
+        (*([medium.excerpt] if medium.excerpt else []), *unfit, *notes,
+         *(f"{c.label}: only speed and memory are measured; {c.settings}" for c in only_timed)))
     results.write(plan.out / "results.json")
     return results
 
@@ -223,7 +228,8 @@ def _contestant(coder: Coder, quality: float) -> Contestant:
 
 
 def _timed_quality(curve: Curve, rate: float) -> float:
-    return min(curve.points, key=lambda point: abs(math.log(point.rate / rate))).quality
+    nearest = min(curve.points, key=lambda point: abs(math.log(point.rate / rate)), default=None)
+    return 0.0 if nearest is None else nearest.quality
 
 
 def _timing(medium: Medium, items: int, cores: int) -> str:

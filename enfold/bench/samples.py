@@ -82,7 +82,7 @@ def comparisons(results: Results, medium: Medium, folder: Path, points: PointFil
     ours = [curve for curve in results.curves if curve.ours]
     anchor = results.bd_rates[0].anchor if results.bd_rates else results.curves[0].codec
     setting = ours[0] if ours else results.curve(anchor)
-    others = [medium.coder(curve.codec) for curve in results.curves if curve is not setting]
+    others = [medium.coder(curve.codec) for curve in results.curves if curve.points and curve is not setting]
     measured = {curve.codec: [point.quality for point in curve.points] for curve in results.curves}
     nearest = [min(setting.points, key=lambda point: abs(point.rate / rate - 1)).quality for rate in show.rates]
     items, _ = find(folder, medium, results.data.items)

@@ -113,5 +113,5 @@ def _score(metric: str, score: float | None) -> str:
 
 def _percent(curve: Curve, bd: BdRate | None) -> str:
     if bd is None:
-        return "anchor"
+        return "anchor" if curve.points else ""
     return "none" if bd.percent is None else f"{bd.percent:+.1f} %"

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from enfold.bench.ours import our_coder
 from enfold.bench.running import Coder
 from enfold.errors import MediaError, UsageError
 
@@ -93,7 +94,6 @@ PEERS: dict[str, _Peer] = {
     "svtav1": _Peer("SVT-AV1", "libsvtav1", "obu", "preset 8", (25, 33, 41, 49, 56, 63),
                     {"preset": "8", "svtav1-params": "lp=1:keyint={gop}:irefresh-type=2:scd=0:tune=1"}),
 }
-OUR_QUALITIES = (5.0, 20.0, 35.0, 50.0, 65.0, 80.0, 90.0, 97.0)
 
 
 @lru_cache(maxsize=32)
@@ -101,7 +101,7 @@ def coder(name: str, gop: int) -> Coder:
     """A peer, or else one of enfold's codecs. gop: frames from one key frame to the next.
     Raises UsageError, MissingWeightsError."""
     peer = PEERS.get(name)
-    return _ours(name) if peer is None else _made(name, peer, gop)
+    return our_coder(name) if peer is None else _made(name, peer, gop)
 
 
 def read_film(path: Path, frames: int = 0) -> Film:
@@ -170,22 +170,6 @@ def _made(name: str, peer: _Peer, gop: int) -> Coder:
     version = f"FFmpeg {av.ffmpeg_version_info}, PyAV {av.__version__}"
     settings = f"CRF; {peer.settings}, tuned for PSNR, GOP {gop}, one thread"
     return Coder(name, peer.label, version, settings, peer.crfs, encode, decode)
-
-
-def _ours(name: str) -> Coder:
-    """They take a Film and give what NumPy takes as (frames, height, width, 3)."""
-    import enfold
-
-    codec: Any = enfold.load(name)
-
-    def encode(film: Film, quality: float) -> bytes:
-        return codec.encode(film, quality=round(quality))
-
-    def decode(data: bytes) -> np.ndarray:
-        return np.asarray(codec.decode(data))
-
-    version = f"enfold {enfold.__version__}, weights {codec.fingerprint.hex()}"
-    return Coder(name, name, version, "quality", OUR_QUALITIES, encode, decode, ours=True)
 
 
 def _av() -> Any:

@@ -41,7 +41,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where res
 Codecs = Annotated[str | None, typer.Option("--codecs", metavar="A,B", show_default=False,
                                             help="enfold's; none for none. [default: all with weights at hand]")]
 Peers = Annotated[str | None, typer.Option("--peers", metavar="A,B", show_default=False,
-                                           help="Others; none for none. [default: all]")]
+                                           help="Others; none for none. [default: all that 'enfold[bench]' brings]")]
 Qualities = Annotated[list[str] | None, typer.Option("--qualities", metavar="[CODEC=]A,B,...", show_default=False,
                                                      help="For one codec, or for all of enfold's; can be repeated.")]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Only the first N; 0 for all.")]
@@ -64,14 +64,15 @@ def images(
     json: Json = False,
 ) -> None:
     """Rate, distortion, speed and memory of picture codecs."""
-    from enfold.bench import scores
+    from enfold.bench import compressai_peers, scores
     from enfold.bench.images import bench_images, medium
     from enfold.bench.peers import LOSSY
     from enfold.bench.running import Plan
 
     ours = _our_codecs(codecs)
-    plan = Plan(folder, out, ours, _names(peers, tuple(LOSSY), tuple(LOSSY)), anchor, _qualities(qualities, ours),
-                _range(bpp_range), limit, jobs or _cores(), timing, cores)
+    others = _names(peers, tuple(LOSSY), (*LOSSY, *compressai_peers.PEERS))
+    plan = Plan(folder, out, ours, others, anchor, _qualities(qualities, ours), _range(bpp_range), limit,
+                jobs or _cores(), timing, cores)
     with _bar() as begin:
         results = bench_images(plan, _names(metrics, scores.DEFAULT), command=_command(folder, out), date=_today(),
                                begin=begin)

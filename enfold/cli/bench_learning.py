@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ import enfold
 from enfold.cli import bench
 from enfold.cli.failures import say
 from enfold.cli.options import Json, print_json
+from enfold.errors import UsageError
 
 LOADING = """\b
 Examples:
@@ -20,7 +21,10 @@ Examples:
 LEARNING = """\b
 Examples:
   enfold bench learn imagenette160/train imagenette160/val --minutes 10
-  enfold bench learn imagenette160/train imagenette160/val --epochs 20 --inputs latents,resized --network vit"""
+  enfold bench learn imagenette160/train imagenette160/val --epochs 20 --inputs latents,resized --network vit
+  enfold bench learn imagenette160/train imagenette160/val --task colorize --minutes 10
+
+Every run stays in OUT: the same command goes on where it was interrupted."""
 
 Codec = Annotated[str, typer.Option("--codec", "-c", help="A name that `enfold models` lists.")]
 Quality = Annotated[int | None, typer.Option("--quality", "-q", metavar="1..100", show_default=False,
@@ -47,10 +51,13 @@ def learn(
     train: Annotated[Path, typer.Argument(metavar="TRAIN", help="JPEGs of one size, a sub-folder for each class.",
                                           show_default=False)],
     test: Annotated[Path, typer.Argument(metavar="TEST", help="The same, never trained on.", show_default=False)], *,
+    task: Annotated[str, typer.Option("--task", metavar="classify|colorize", help="What is learnt.")] = "classify",
     codec: Codec = enfold.DEFAULT_CODEC, quality: Quality = None,
-    inputs: Annotated[str, typer.Option("--inputs", metavar="A,B,...", help="What the network is fed.")]
-    = "latents,resized,full,dct,pca",
-    network: Annotated[str, typer.Option("--network", metavar="conv|vit", help="The same for every input.")] = "conv",
+    inputs: Annotated[str | None, typer.Option("--inputs", metavar="A,B,...", show_default=False,
+                                               help="What the network is fed. [default: latents,thumbnail,resized,full,"
+                                                    "dct,pca; to colorize: latents,pixels]")] = None,
+    network: Annotated[str, typer.Option("--network", metavar="conv|vit", help="The same for every input; conv to "
+                                                                               "colorize.")] = "conv",
     features: Annotated[int, typer.Option("--features", metavar="N", min=1, help="Width of the network.")] = 48,
     depth: Annotated[int, typer.Option("--depth", metavar="N", min=1, help="Its blocks.")] = 2,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="Passes over TRAIN.")] = 20,
@@ -62,11 +69,19 @@ def learn(
     out: bench.Out = Path("bench-learn"), json: Json = False,
 ) -> None:
     """Accuracy, time and energy of one network on latents, and on what one would use instead."""
-    from enfold.bench.learn import Learning, bench_learn, show
+    from enfold.bench import learn as classes
+    from enfold.bench import learn_colorize as colours
+    from enfold.bench.learn_runs import Learning
     from enfold.learners.fitting import Schedule
 
-    learning = Learning(network, features, depth, Schedule(epochs, minutes, batch, learning_rate), seeds)
-    results = bench_learn(train, test, out, codec=codec, quality=quality, learning=learning,
-                          inputs=[name.strip() for name in inputs.split(",")], command=bench._command(train, test, out),
-                          date=bench._today(), say=say)
+    tasks: dict[str, tuple[Any, Any, Any, float]] = {
+        "classify": (classes.INPUTS, classes.bench_learn, classes.show, Schedule.weight_decay),
+        "colorize": (colours.INPUTS, colours.bench_colorize, colours.show, 0.0)}
+    if task not in tasks:
+        raise UsageError(f"--task {task}: it is one of {', '.join(tasks)}")
+    known, measure, show, weight_decay = tasks[task]
+    learning = Learning(network, features, depth, Schedule(epochs, minutes, batch, learning_rate, weight_decay), seeds)
+    results = measure(train, test, out, codec=codec, quality=quality,
+                      inputs=bench._names(inputs, known, known, "input"), learning=learning,
+                      command=bench._command(train, test, out), date=bench._today(), say=say)
     print_json(results) if json else show(results)

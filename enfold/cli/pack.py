@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,23 +32,6 @@ What a pack is: docs/packs.md. Bad inputs are left out and named at the end; the
 that of the first."""
 
 SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Packed:
-    """What --json prints last. ratio: bytes over the media's bytes."""
-
-    out: str
-    codec: str
-    coding: str
-    samples: int
-    shards: int
-    resumed: int
-    bytes: int
-    bytes_in: int
-    ratio: float
-    refused: int
-    seconds: float
 
 
 def command(
@@ -92,12 +74,7 @@ def command(
     except KeyboardInterrupt:
         say("the same command goes on from the last whole shard")
         raise
-    if json:
-        for refusal in report.refused:
-            print_json(refusal)
-        print_json(_packed(report))
-    else:
-        say(_in_words(report))
+    print_json(report) if json else say(_in_words(report))
     conclude(report.refused, report.samples + len(report.refused), list_them=not json)
 
 
@@ -122,11 +99,6 @@ def conclude(refused: Iterable[Refusal], of: int, *, list_them: bool = True) -> 
 def _kind(reason: str) -> str:
     """A reason without what differs from file to file."""
     return reason.partition(" (")[0].partition(":")[0].partition(";")[0]
-
-
-def _packed(report: PackReport) -> Packed:
-    about = {**asdict(report), "out": str(report.out), "refused": len(report.refused)}
-    return Packed(**about, ratio=report.bytes / max(1, report.bytes_in))
 
 
 def _in_words(report: PackReport) -> str:

@@ -4,7 +4,8 @@ OUT holds the run: checkpoints and a log while it goes, the weights and their ca
 The same command takes up a run where it stopped, and writes the weights of one that is finished
 again; a command that means another run is refused.
 
-With --prior-only, the weights that would be used now get a new prior and are otherwise the same.
+With --from-weights, a run begins with the weights that would be used now, those that ship or
+those of ENFOLD_WEIGHTS. With --prior-only, these get a new prior and are otherwise the same.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ EXAMPLES = """\b
 Examples:
   enfold train walloc-rgb-16x photos/ run/ --minutes 90
   enfold train walloc-rgb-16x photos/ run/ --minutes 90     goes on, if it was interrupted
+  enfold train hyper-rgb photos/ run/ --from-weights --learning-rate 3e-4     trains the shipped weights further
   ENFOLD_WEIGHTS=run enfold encode photo.png                uses what was trained
   ENFOLD_WEIGHTS=run enfold train walloc-rgb-16x photos/ run2/ --prior-only     its files get smaller"""
 
@@ -61,6 +63,8 @@ def command(
     crop: Annotated[int, typer.Option("--crop", metavar="N", min=8, help="Side of a crop, in pixels.")] = 128,
     learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="X", min=0, help="At its highest.")] = 1e-3,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything random.")] = 0,
+    from_weights: Annotated[bool, typer.Option("--from-weights", help="Begin with the weights in use, not from "
+                                               "nothing.")] = False,
     prior_only: Annotated[bool, typer.Option("--prior-only", help="Train the prior alone, of the weights in use, on "
                                              "latents of whole pictures: minutes. Of the options above only --steps "
                                              "and --seed count.")] = False,
@@ -76,6 +80,7 @@ def command(
     if not data.is_dir():
         raise UsageError(f"DATA is {str(data)!r}, which is no folder: name a folder of pictures")
     from enfold.learners.train_codec import Recipe, pictures, train
+    from enfold.pretrained import weights
     from enfold.pretrained.writing import write_model
 
     trained_on, held_out = pictures(data)
@@ -88,11 +93,13 @@ def command(
         _say_made(_train_prior(trainable, codec, data, out, steps, seed, data_about, as_json=json), as_json=json)
         return
     recipe = Recipe(steps=steps, minutes=minutes, batch=batch, crop=crop, learning_rate=learning_rate, seed=seed)
-    _claim(out, codec, recipe)
+    before = _in_use(codec, out) if from_weights else None
+    _claim(out, codec, recipe, before)
     use_threads(threads)
     try:
         with _display(as_json=json) as show:
-            model: Any = train(registry.resolve(path)(codec), recipe, data, out, show)
+            model: Any = train(registry.resolve(path)(codec), recipe, data, out, show,
+                               None if before is None else weights(before))
     except KeyboardInterrupt:
         say("the same command goes on from the last checkpoint")
         raise
@@ -100,7 +107,7 @@ def command(
         raise MediaError(f"training on {data} into {out} stopped: {error}; the same command goes on "
                          "from the last checkpoint") from error
     about = {"trained_by": _enfold(), **_history(out / "log.jsonl"), "recipe": asdict(recipe),
-             "data": data_about}
+             "data": data_about, **({} if before is None else {"before": _past(before)})}
     _say_made(_trained(write_model(out, codec, model.frozen(), about)), as_json=json)
 
 
@@ -108,16 +115,13 @@ def _train_prior(trainable: Any, codec: str, data: Path, out: Path, steps: int, 
                  data_about: dict[str, Any], *, as_json: bool) -> Trained:
     """The weights in use, with another prior, in OUT."""
     from enfold.learners.train_prior import PriorProgress, PriorRecipe, train_prior
-    from enfold.pretrained import find, weights
+    from enfold.pretrained import weights
     from enfold.pretrained.writing import write_model
 
-    before = find(codec)
-    if before.weights.parent.resolve() == out.resolve():
-        raise UsageError(f"{out} holds the weights whose prior is to be trained: name another folder for the new ones")
-    try:
-        prior = trainable.prior(weights(before))
-    except NotImplementedError:
-        raise UsageError(f"{codec} has no prior that can be trained alone") from None
+    before = _in_use(codec, out)
+    prior = trainable.prior(weights(before))
+    if prior is None:
+        raise UsageError(f"{codec} has no prior that can be trained alone")
     held_out: list[list[float]] = []
 
     def show(progress: PriorProgress) -> None:
@@ -142,6 +146,21 @@ def _train_prior(trainable: Any, codec: str, data: Path, out: Path, steps: int, 
     return _trained(write_model(out, codec, prior.frozen(), about))
 
 
+def _in_use(codec: str, out: Path) -> Card:
+    """The card of the weights in use; refuses to write over them."""
+    from enfold.pretrained import find
+
+    card = find(codec)
+    if card.weights.parent.resolve() == out.resolve():
+        raise UsageError(f"{out} holds the weights that are to be trained further: name another folder for new ones")
+    return card
+
+
+def _past(card: Card) -> dict[str, Any]:
+    """What the card of weights that were trained further says of how they came to be."""
+    return {name: value for name, value in card.about.items() if name not in ("codec", "curve", "measured")}
+
+
 def _trained(card: Card) -> Trained:
     return Trained(card.codec, card.fingerprint.hex(), str(card.weights), str(card.weights.with_suffix(".toml")))
 
@@ -153,16 +172,17 @@ def _say_made(made: Trained, *, as_json: bool) -> None:
         say(f"{made.weights} and its card are written, fingerprint {made.fingerprint}")
 
 
-def _claim(out: Path, codec: str, recipe: Recipe) -> None:
+def _claim(out: Path, codec: str, recipe: Recipe, before: Card | None) -> None:
     """Notes in OUT what is trained there; refuses to mix two runs."""
     from enfold.media import replace_file
 
-    run, note = {"codec": codec, **asdict(recipe)}, out / "run.json"
+    run = {"codec": codec, **asdict(recipe), "from_weights": before.fingerprint.hex() if before else None}
+    note = out / "run.json"
     if note.exists():
-        before = json_text.loads(note.read_text("utf-8"))
+        there = json_text.loads(note.read_text("utf-8"))
         for name, value in run.items():
-            if before.get(name, value) != value:
-                raise UsageError(f"{out} holds a run with {name} {before[name]!r}, this one has {value!r}: "
+            if there.get(name, value) != value:
+                raise UsageError(f"{out} holds a run with {name} {there[name]!r}, this one has {value!r}: "
                                  "repeat the options of that run to go on with it, or name another folder")
     out.mkdir(parents=True, exist_ok=True)
     replace_file(note, json_text.dumps(run, indent=1).encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +17,6 @@ Examples:
   enfold unpack latents/ look/ --limit 20"""
 
 
-@dataclass(frozen=True)
-class Unpacked:
-    """What --json prints last."""
-
-    out: str
-    written: int
-    refused: int
-
-
 def command(
     pack: Annotated[Path, typer.Argument(metavar="PACK", help="The folder of a pack.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder.", show_default=False)], *,
@@ -40,10 +30,5 @@ def command(
 
     use_threads(threads)
     report = unpack(pack, out, format=format, limit=limit, force=force)
-    if json:
-        for refusal in report.refused:
-            print_json(refusal)
-        print_json(Unpacked(str(report.out), report.written, len(report.refused)))
-    else:
-        say(f"{report.out}: {report.written:,} files")
+    print_json(report) if json else say(f"{report.out}: {report.written:,} files")
     conclude(report.refused, report.written + len(report.refused), list_them=not json)

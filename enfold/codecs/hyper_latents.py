@@ -6,16 +6,17 @@ which the encoder's network makes of the latents: `codecs/hyper.py` holds it, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from enfold.entropy.coders import Quantizer
 from enfold.entropy.exact import thaw
 from enfold.entropy.frozen import FrozenIndexed, FrozenLocationScale
 from enfold.entropy.hyperprior import HyperpriorConfig, code_hyperprior
-from enfold.strips import StripLatents
+from enfold.strips import MOST, StripLatents, each
 
 BLOCK = 16
 
@@ -68,6 +69,21 @@ class HyperLatents(StripLatents):
         biases = {name: bias[quality - 1] for name, bias in self.biases.items()}
         return code_hyperprior(coder, self.density, self.hyper_density, self.weights, biases, self.config.prior,
                                shape, latent, hyper)
+
+    def quantise(self, latent: np.ndarray, quality: int, price: float,
+                 hyper: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """A latent (C, h, w) in steps → int16 symbols, chosen by an `entropy.coders.Quantizer`.
+
+        hyper: makes a strip's hyper-latents of its real numbers; those of the file are made of the symbols.
+        """
+        symbols = np.empty(latent.shape, np.int16)
+
+        def one(rows: slice) -> None:
+            strip = latent[:, rows].clip(-MOST, MOST)
+            symbols[:, rows] = self.prior(Quantizer(price), strip.shape, quality, strip, hyper(strip))
+
+        each(one, self.strips(*latent.shape[1:]))
+        return symbols
 
     def values(self, symbols: np.ndarray, quality: int) -> np.ndarray:
         """Dequantised latents, float32 (C, h, w), in grey levels."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.codecs.hyper import DEAD_ZONE, Analysis, HyperAnalysis, Synthesis, density, hyper_density
+from enfold.codecs.hyper import PRICE, Analysis, HyperAnalysis, Synthesis, density, hyper_density, preliminary
 from enfold.codecs.hyper_latents import CONFIGS
 from enfold.entropy.exact_weights import ExactWeights
 from enfold.entropy.hyperprior import LEVEL_UNIT, code_hyperprior
-from enfold.entropy.meter import Meter, round_through
+from enfold.entropy.meter import Meter, Quantizer, round_through
+from enfold.layers.parts import load_parts
 from enfold.layers.quality import ByQuality, Curves, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable
 
@@ -64,16 +67,29 @@ class HyperModel(Trainable):
         with torch.set_grad_enabled(not hard):
             steps = self.steps(position)[:, :, None, None]
             scaled = self.analysis(pixels, position) / steps
-            if hard:        # what the encoder of use does
-                scaled = nn.functional.softshrink(scaled, DEAD_ZONE)
+        prior = partial(code_hyperprior, density=self.density, hyper_density=self.hyper_density, config=config.prior,
+                        weights=self.context(), biases=self.context.biases_at(position), shape=tuple(scaled.shape))
+        if hard:        # what the encoder of use does
+            with torch.no_grad():
+                scaled = prior(Quantizer(PRICE), latent=scaled, hyper=self.hyper_analysis(preliminary(scaled)))
         meter = Meter(noisy=not hard)
-        code_hyperprior(meter, self.density, self.hyper_density, self.context(), self.context.biases_at(position),
-                        config.prior, tuple(scaled.shape), scaled, self.hyper_analysis(round_through(scaled)))
+        prior(meter, latent=scaled, hyper=self.hyper_analysis(round_through(scaled)))
         latents = round_through(scaled) * steps
         decoded = self.synthesis(latents.detach() if hard else latents, position)
         mse = (decoded - pixels).square().mean((1, 2, 3))
         bpp = meter.bits() / (pixels.shape[-1] * pixels.shape[-2])
         return rate_distortion(bpp, mse, position, config.coarsest_step, config.finest_step)
+
+    @property
+    def _parts(self) -> dict[str, nn.Module]:
+        """Those that a model file holds as they are, by the prefix of their arrays."""
+        return {"density_shape.": self.density, "hyper_density_shape.": self.hyper_density, "analysis.": self.analysis,
+                "synthesis.": self.synthesis, "hyper_analysis.": self.hyper_analysis}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        load_parts(self._parts, arrays)
+        self.steps.load(torch.from_numpy(arrays["steps"]))
+        self.context.load(arrays)
 
     @torch.no_grad()
     def frozen(self) -> dict[str, np.ndarray]:
@@ -82,10 +98,7 @@ class HyperModel(Trainable):
         arrays |= self.context.frozen(qualities())
         arrays |= self.density.freeze().to_arrays("density.")
         arrays |= self.hyper_density.freeze().to_arrays("hyper_density.")
-        parts: dict[str, nn.Module] = {
-            "density_shape.": self.density, "hyper_density_shape.": self.hyper_density, "analysis.": self.analysis,
-            "synthesis.": self.synthesis, "hyper_analysis.": self.hyper_analysis}
-        for prefix, part in parts.items():
+        for prefix, part in self._parts.items():
             for name, value in part.state_dict().items():
                 # half precision: the networks run in bfloat16, which keeps fewer digits; the linear maps do not
                 half = value.dim() == 4 and not name.startswith("linear")

@@ -32,6 +32,7 @@ from enfold.entropy.meter import Meter, round_through
 from enfold.geometry import ImageGeometry
 from enfold.layers import lifting
 from enfold.layers.packets import WaveletPackets
+from enfold.layers.parts import load_parts, ready
 from enfold.layers.quality import qualities
 from enfold.layers.residual import Residual
 from enfold.media import crop, pad_to_multiple
@@ -110,13 +111,21 @@ class Synthesis(nn.Module):
             nn.init.zeros_(start)
 
     def forward(self, latents: Tensor, position: Tensor) -> Tensor:
+        return self.packets.synthesis(self._coefficients(latents, position)) + 128.0
+
+    def to_bytes(self, latents: Tensor, position: Tensor) -> np.ndarray:
+        """What `forward` gives of one sample, as uint8 (8h, 8w, 3), in less time; no gradients."""
+        if not lifting.HAVE_C:
+            return self(latents, position)[0].permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()
+        return lifting.restore(self._coefficients(latents, position)[0].permute(1, 2, 0).contiguous().numpy())
+
+    def _coefficients(self, latents: Tensor, position: Tensor) -> Tensor:
         plane = (2 * position - 1).view(-1, 1, 1, 1).expand(-1, 1, *latents.shape[-2:])
         seen = torch.cat([latents / self.spread, plane], 1).to(self.head.weight.dtype)
         seen = seen.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
             guess = self.tail(self.body(self.head(seen)).relu())
-        coefficients = self.skip(latents) + guess.float() * self.OUTPUT_SCALE
-        return self.packets.synthesis(coefficients) + 128.0
+        return self.skip(latents) + guess.float() * self.OUTPUT_SCALE
 
 
 class Walloc(nn.Module, PictureCodec):
@@ -137,14 +146,8 @@ class Walloc(nn.Module, PictureCodec):
         config = self.latent_codec.config
         self.analysis, self.synthesis = Analysis(config), Synthesis(config)
         self.density = GaussianScaleMixture()
-        for prefix in ("analysis.", "synthesis.", "density_shape."):
-            module = self.density if prefix == "density_shape." else getattr(self, prefix[:-1])
-            module.load_state_dict({key[len(prefix):]: torch.from_numpy(weights[key].astype(np.float32))
-                                    for key in weights if key.startswith(prefix)})
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            for part in (self.synthesis.head, self.synthesis.body, self.synthesis.tail):
-                part.to(torch.bfloat16)
+        load_parts({"analysis.": self.analysis, "synthesis.": self.synthesis, "density_shape.": self.density}, weights)
+        ready(self, (self.synthesis.head, self.synthesis.body, self.synthesis.tail))
 
     def extra_repr(self) -> str:
         return f"name={self.name!r}, fingerprint={self.fingerprint.hex()}"
@@ -152,7 +155,7 @@ class Walloc(nn.Module, PictureCodec):
     def forward(self, pixels: Tensor, quality: int | None = None) -> tuple[Tensor, Tensor]:
         quality = self.default_quality if quality is None else quality
         half = self.latent_codec
-        scaled = self.scaled(self.analysis(pixels), quality)
+        scaled = drawn(self.analysis(pixels) / self._steps(quality), _position(quality))
         meter = Meter(noisy=False)
         code_grid(meter, self.density, {key: torch.from_numpy(value) for key, value in half.context.items()},
                   torch.from_numpy(half.floor[quality - 1])[:, None], half.config.groups, tuple(scaled.shape), scaled)
@@ -161,10 +164,6 @@ class Walloc(nn.Module, PictureCodec):
 
     def _steps(self, quality: int) -> Tensor:
         return torch.from_numpy(self.latent_codec.steps[quality - 1])[:, None, None]
-
-    def scaled(self, companded: Tensor, quality: int) -> Tensor:
-        """What the analysis gives → what is rounded: in steps, drawn a little towards zero, where bits are few."""
-        return nn.functional.softshrink(companded / self._steps(quality), DEAD_ZONE * (1 - float(_position(quality))))
 
     @torch.inference_mode()
     def analyse(self, rgb: np.ndarray, quality: int, geometry: ImageGeometry) -> Latent:
@@ -175,8 +174,9 @@ class Walloc(nn.Module, PictureCodec):
         for rows in half.strips(height, width):
             top = max(0, rows.start - ANALYSIS_HALO)
             part = padded[top * BLOCK:(rows.stop + ANALYSIS_HALO) * BLOCK]
-            companded = self.analysis.of_bytes(part)[0, :, rows.start - top:rows.stop - top]
-            symbols[:, rows] = self.scaled(companded, quality).round_().to(torch.int16).numpy()
+            companded = self.analysis.of_bytes(part)[:, :, rows.start - top:rows.stop - top]
+            scaled = drawn(companded / self._steps(quality), _position(quality))
+            symbols[:, rows] = scaled[0].round_().to(torch.int16).numpy()
         return half.wrap(symbols, quality, geometry)
 
     def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
@@ -199,11 +199,19 @@ class Walloc(nn.Module, PictureCodec):
                 bottom, right = min(y + SYNTHESIS_TILE, height), min(x + SYNTHESIS_TILE, width)
                 symbols = latent.symbols[:, top:bottom + SYNTHESIS_HALO, left:right + SYNTHESIS_HALO]
                 values = torch.from_numpy(latent.dequantise(symbols))[None]
-                tile = self.synthesis(values, _position(latent.quality)[None])[0]
-                tile = tile[:, (y - top) * BLOCK:(bottom - top) * BLOCK, (x - left) * BLOCK:(right - left) * BLOCK]
+                tile = self.synthesis.to_bytes(values, _position(latent.quality)[None])
                 out[y * BLOCK:bottom * BLOCK, x * BLOCK:right * BLOCK] = \
-                    tile.permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()
+                    tile[(y - top) * BLOCK:(bottom - top) * BLOCK, (x - left) * BLOCK:(right - left) * BLOCK]
         return crop(out, *latent.geometry.shape[:2])
+
+
+def drawn(scaled: Tensor, position: Tensor) -> Tensor:
+    """Latents (B, C, h, w) in steps → what is rounded: drawn a little towards zero, where bits are few.
+
+    position: () or (B,), coarse to fine.
+    """
+    zone = (DEAD_ZONE * (1 - position)).view(-1, 1, 1, 1)
+    return scaled - scaled.clamp(-zone, zone)
 
 
 def _position(quality: int) -> Tensor:

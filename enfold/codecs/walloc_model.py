@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.codecs.walloc import DEAD_ZONE, Analysis, Synthesis
+from enfold.codecs.walloc import Analysis, Synthesis, drawn
 from enfold.codecs.walloc_latents import BLOCK, CONFIGS, WallocConfig
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import OCTAVES, code_grid, freeze, weight_shapes
 from enfold.entropy.meter import Meter, round_through
+from enfold.layers.parts import load_parts
 from enfold.layers.quality import ANCHORS, ByQuality, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable, TrainablePrior
 from enfold.media import pad_to_multiple
@@ -53,7 +54,15 @@ class PriorWeights(nn.Module):
             found = (weights.get("_".join([kind, str(at), *order])) for at in octave)
             weight = next((weight for weight in found if weight is not None and weight.shape == raw.shape), None)
             if weight is not None:
-                raw.copy_(weight.clamp_min(LEAST_SCALE_WEIGHT).sqrt() if kind == "scale" else weight)
+                raw.copy_(_raw(name, weight))
+
+    def replace(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes up weights as `forward` gives them, whatever octaves and hidden layer they have."""
+        self.raw = nn.ParameterDict({name: nn.Parameter(_raw(name, weight)) for name, weight in weights.items()})
+
+
+def _raw(name: str, weight: Tensor) -> Tensor:
+    return weight.clamp_min(LEAST_SCALE_WEIGHT).sqrt() if name.startswith("scale") else weight.clone()
 
 
 def frozen_prior(context: PriorWeights, floor: ByQuality, density: GaussianScaleMixture) -> dict[str, np.ndarray]:
@@ -102,6 +111,8 @@ class WallocModel(Trainable):
             companded = self.analysis(pixels)
             steps = self.steps(position)[:, :, None, None]
             scaled = companded / steps
+        if hard:        # what the encoder of use does
+            scaled = drawn(scaled, position)
         meter = Meter(noisy=not hard)
         code_grid(meter, self.density, self.context(), self.floor(position)[:, :, None],
                   config.groups, tuple(scaled.shape), scaled)
@@ -112,6 +123,12 @@ class WallocModel(Trainable):
         mse = (decoded - pixels).square().mean((1, 2, 3))
         bpp = meter.bits() / (pixels.shape[-1] * pixels.shape[-2])
         return rate_distortion(bpp, mse, position, config.coarsest_step, config.finest_step)
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        load_parts({"analysis.": self.analysis, "synthesis.": self.synthesis, "density_shape.": self.density}, arrays)
+        self.steps.load(torch.from_numpy(arrays["steps"]))
+        self.floor.load(torch.from_numpy(arrays["floor"]))
+        self.context.replace(_part(arrays, "context."))
 
     def prior(self, arrays: Mapping[str, np.ndarray]) -> WallocPrior:
         return WallocPrior(self.config, arrays)
@@ -138,14 +155,13 @@ class WallocPrior(TrainablePrior):
         self._config, self._arrays = config, arrays
         self._steps = torch.from_numpy(arrays["steps"])
         self._analysis = [Analysis(config)]         # in a list: none of its parameters is ours
-        self._analysis[0].load_state_dict(_part(arrays, "analysis."))
         self.floor = ByQuality(config.latents, 0.5, 0.5)
         at = torch.linspace(0, 99, ANCHORS).round().long()
         self.floor.log.anchors.data.copy_(torch.from_numpy(arrays["floor"])[at].log())
         self.context = PriorWeights(config.latents, config.groups, OCTAVES, HIDDEN)
         self.context.load(_part(arrays, "context."))
         self.density = GaussianScaleMixture()
-        self.density.load_state_dict(_part(arrays, "density_shape."))
+        load_parts({"analysis.": self._analysis[0], "density_shape.": self.density}, arrays)
 
     @torch.no_grad()
     def latents(self, rgb: np.ndarray) -> np.ndarray:
@@ -153,8 +169,7 @@ class WallocPrior(TrainablePrior):
 
     def bits(self, latents: Tensor, position: Tensor) -> Tensor:
         steps = self._steps[(position * 99).round().long()]
-        scaled, drawn = latents / steps[:, :, None, None], DEAD_ZONE * (1 - position)[:, None, None, None]
-        symbols = (scaled.sign() * (scaled.abs() - drawn).clamp_min(0)).round()
+        symbols = drawn(latents / steps[:, :, None, None], position).round()
         meter = Meter(noisy=False)
         code_grid(meter, self.density, self.context(), self.floor(position)[:, :, None], self._config.groups,
                   tuple(symbols.shape), symbols)

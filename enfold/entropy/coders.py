@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.entropy.contexts import gather, product, settle
-from enfold.entropy.exact import LOGARITHMS, TOP
+from enfold.entropy.contexts import gather, look_up, product, settle
+from enfold.entropy.exact import LOGARITHM_FRACTION_BITS, LOGARITHMS, TOP
 from enfold.entropy.rans import RansDecoder, RansEncoder
 from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError
@@ -35,6 +35,9 @@ class Frozen(Protocol):
 
     def locate(self, context: Any) -> tuple[np.ndarray, np.ndarray | int]:
         """The table of each value, and the integer to take from it first."""
+
+    def quantise(self, context: Any, values: np.ndarray, price: float) -> np.ndarray:
+        """Integers for real values, of the context's shape: see `Quantizer`."""
 
 
 class Grid:
@@ -98,7 +101,7 @@ class _Arrays:
 
     def logarithm(self, x: np.ndarray) -> np.ndarray:
         """sign(x) · log2(1 + |x|) to the nearest sixteenth; x in quarters, no larger than 2^10."""
-        return np.copysign(LOGARITHMS.take((np.abs(x) * np.float32(4)).astype(np.int32), mode="clip"), x)
+        return look_up(x, LOGARITHMS, LOGARITHM_FRACTION_BITS)
 
     def limit(self, x: np.ndarray, least: float, largest: float) -> np.ndarray:
         return np.clip(x, np.float32(least), np.float32(largest))
@@ -150,6 +153,24 @@ class Encoder(_Arrays):
     def finish(self) -> bytes:
         """All that was coded, as bytes."""
         return self._bytes.finish()
+
+
+class Quantizer(_Arrays):
+    """Writes nothing, but chooses what to write: integers for real numbers, bits in mind.
+
+    A number becomes the nearest integer, or the next towards its mean: the threshold between two is
+    shifted by `price` steps for each bit that the latter saves. With squared errors and bits weighed
+    as rate-distortion theory has it for a uniform quantiser, the price is ln 2 / 12 = 0.058.
+    """
+
+    def __init__(self, price: float) -> None:
+        self._price = price
+
+    def code(self, density: Frozen, context: Any, values: np.ndarray | None = None) -> np.ndarray:
+        """Rounds `values`, of the context's shape, and returns them as int32."""
+        if values is None:
+            raise UsageError("no values to round: the prior was run under a Quantizer without a latent")
+        return density.quantise(context, values, self._price)
 
 
 class Decoder(_Arrays):

@@ -3,6 +3,7 @@
     mean, scale = product(weights, features)        what is known makes a mean and a scale
     index, offset = select(mean, scale, …)          and these choose a table
     error = settle(values, mean, …)                 what was read is known from here on
+    values = choose(values, index, offset, …)       an encoder rounds, with the tables in view
 
 A linear-algebra library would do for the product, and does where the C is missing: the sums are
 exact, so any order gives the same bits. But its threads cost more than products this small, and
@@ -25,6 +26,7 @@ try:
 except ImportError:
     _compiled = None
 
+_LARGE = 1 << 26        # multiplications, from which on a linear-algebra library is worth its threads
 _FARTHEST = np.float32(1 << 29)     # means and scales are clipped to where int32 holds them
 
 
@@ -32,9 +34,9 @@ def product(weight: np.ndarray, features: np.ndarray) -> np.ndarray:
     """weight (O, F) times features (..., F, n) → (..., O, n), float32. Exact only if every partial sum is."""
     weight = np.ascontiguousarray(weight, np.float32)
     features = np.ascontiguousarray(features, np.float32)
-    if _compiled is None:
-        return np.matmul(weight, features)
     (outputs, inputs), (*outer, _, n) = weight.shape, features.shape
+    if _compiled is None or outputs * inputs * n > _LARGE:
+        return np.matmul(weight, features)
     out = np.empty((*outer, outputs, n), np.float32)
     if not outer:
         _compiled.product(weight, features, out, outputs, inputs, n)
@@ -95,3 +97,36 @@ def select(mean: np.ndarray, scale: np.ndarray, levels: np.ndarray, fraction_bit
     units = np.clip(fine, -_FARTHEST, _FARTHEST).astype(np.int32)
     index = levels.take(np.clip(multiple, 0, _FARTHEST).astype(np.int32), mode="clip")
     return index + (units & (1 << fraction_bits) - 1), units >> fraction_bits
+
+
+def choose(values: np.ndarray, index: np.ndarray, offset: np.ndarray, shift: np.ndarray,
+           fraction_bits: int) -> np.ndarray:
+    """float32 values → int32: the nearest integers, or the next towards the mean.
+
+    index, offset: int32, as `select` gives them. shift: float32 (tables, 2·reach + 1), in steps, for the nearest
+    integer less the offset, clipped to ±reach: by how much the threshold to the next lies beyond the half.
+    """
+    values, shift = np.ascontiguousarray(values, np.float32), np.ascontiguousarray(shift, np.float32)
+    reach = shift.shape[1] // 2
+    if _compiled is not None:
+        chosen = np.empty(values.shape, np.int32)
+        _compiled.choose(values, np.ascontiguousarray(index), np.ascontiguousarray(offset), shift, reach, fraction_bits,
+                         chosen)
+        return chosen
+    near = np.rint(values)
+    step = near - offset.astype(np.float32)
+    side = np.sign(step - (index & (1 << fraction_bits) - 1) * np.float32(2.0 ** -fraction_bits))
+    bound = shift[index, step.clip(-reach, reach).astype(np.int32) + reach]
+    moved = (values - near) * side < bound - np.float32(0.5)
+    return np.where(moved, near - side, near).clip(-_FARTHEST, _FARTHEST).astype(np.int32)
+
+
+def look_up(x: np.ndarray, table: np.ndarray, fraction_bits: int) -> np.ndarray:
+    """An odd function of float32 x, by its float32 table for multiples of 2^-fraction_bits, rounded down; the last
+    entry goes for all larger ones."""
+    x, fine = np.ascontiguousarray(x, np.float32), np.float32(1 << fraction_bits)
+    if _compiled is not None:
+        out = np.empty(x.shape, np.float32)
+        _compiled.look_up(x, table, fine, out)
+        return out
+    return np.copysign(table.take((np.abs(x) * fine).astype(np.int32), mode="clip"), x)

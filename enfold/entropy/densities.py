@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.entropy.frozen import FrozenIndexed, FrozenLocationScale
+from enfold.entropy.frozen import FARTHEST_SHIFT, FrozenIndexed, FrozenLocationScale
 from enfold.entropy.tables import PRECISION, Tables
 from enfold.errors import UsageError
 
@@ -58,6 +58,13 @@ class LocationScale(nn.Module, ABC):
         # where no likelihood is left, the gradient is that of a heavy tail: it leads back
         far = (distance / scale).clamp_min(1).log() * _TAIL_BITS
         return _bits(likelihood) + (likelihood < _LEAST_LIKELIHOOD) * (far - far.detach())
+
+    def quantise(self, context: tuple[Tensor, Tensor], values: Tensor, price: float | Tensor) -> Tensor:
+        """As the frozen density does, but for the roundings of mean and scale."""
+        mean, near = context[0], values.round()
+        side = (near - mean).sign()
+        shift = price * (self.bits(near, context) - self.bits(near - side, context))
+        return torch.where((values - near) * side < shift.clamp_max(FARTHEST_SHIFT) - 0.5, near - side, near)
 
     @torch.no_grad()
     def freeze(self, *, scales: int = 40, least: float = 0.1, largest: float = 64.0, fraction_bits: int = 2,
@@ -145,8 +152,15 @@ class Leveled(nn.Module):
 
     def bits(self, values: Tensor, context: tuple[Tensor, Tensor]) -> Tensor:
         """Bits of `values` (any shape) given (mean, level) of the same shape."""
+        return self.density.bits(values, self._scaled(context))
+
+    def quantise(self, context: tuple[Tensor, Tensor], values: Tensor, price: float | Tensor) -> Tensor:
+        """As the frozen density does, but for the roundings of mean and level."""
+        return self.density.quantise(self._scaled(context), values, price)
+
+    def _scaled(self, context: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         mean, level = context
-        return self.density.bits(values, (mean, ((level - 0.5) * self._log_ratio).exp() * self._least))
+        return mean, ((level - 0.5) * self._log_ratio).exp() * self._least
 
     def freeze(self, *, fraction_bits: int = 2, precision: int = PRECISION) -> FrozenLocationScale:
         """Tables for each level and 2^fraction_bits fractions of the mean; the context is (mean, level)."""
@@ -202,6 +216,10 @@ class Factorized(nn.Module):
         column[order] = torch.arange(len(row), device=row.device) - (size.cumsum(0) - size)[row[order]]
         grouped = values.new_zeros(channels, int(size.max())).index_put((row, column), values.reshape(-1))
         return _bits(self.likelihood(grouped))[row, column].view(values.shape)
+
+    def quantise(self, context: Tensor, values: Tensor, price: float | Tensor) -> Tensor:
+        """values to the nearest integers, whatever the price."""
+        return values.round()
 
     @torch.no_grad()
     def freeze(self, *, precision: int = PRECISION) -> FrozenIndexed:

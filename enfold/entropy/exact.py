@@ -27,6 +27,7 @@ import numpy as np
 
 FRACTION_BITS = 4           # of what `rectify` and `logarithm` return
 TOP = 16.0 - 1 / 16         # the largest that they return
+LOGARITHM_FRACTION_BITS = 2 # of what `logarithm` takes
 LOGARITHM_RANGE = 1 << 12   # `logarithm` takes magnitudes up to this many quarters
 MOST_BITS, LEAST_BITS = 12, 4
 SIGNIFICAND = 24

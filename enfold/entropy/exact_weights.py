@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enfold.entropy.exact import FRACTION_BITS, Sum, freeze, row_bits
+from enfold.entropy.exact import FRACTION_BITS, Sum, freeze, row_bits, thaw
 
 
 class ExactWeights(nn.Module):
@@ -63,3 +64,17 @@ class ExactWeights(nn.Module):
         arrays = {f"prior.{name}": array for name, array in packed.items()}
         return arrays | {f"bias.{name}": bias[..., 0].numpy().astype(np.float16)
                          for name, bias in self.biases_at(positions).items()}
+
+    @torch.no_grad()
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes up what `frozen` gave at the positions of all qualities.
+
+        Freezing that gives the same weights, but for rows within rounding of a length at which they
+        have one bit less; and the same biases, but for some that fall on the next sixteenth.
+        """
+        packed = {name.removeprefix("prior."): array for name, array in arrays.items() if name.startswith("prior.")}
+        for name, weight in thaw(packed).items():
+            self.raw[name].copy_(torch.from_numpy(weight))
+        for name in self.biases:
+            curve: Any = self.biases[name]
+            curve.load(torch.from_numpy(arrays[f"bias.{name}"]).float())

@@ -17,9 +17,12 @@ from functools import cached_property
 
 import numpy as np
 
-from enfold.entropy.contexts import select
+from enfold.entropy.contexts import choose, select
 from enfold.entropy.tables import Tables, as_int32
 from enfold.errors import UsageError
+
+FARTHEST_SHIFT = 0.5        # of a threshold between two integers, in steps, whatever it saves
+REACH = 15                  # values further than this from a mean are rounded as if they were this far
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,10 @@ class FrozenIndexed:
     def locate(self, context: np.ndarray) -> tuple[np.ndarray, int]:
         """(index, offset): int32 table indices of the context's shape, and 0."""
         return as_int32("context", context), 0
+
+    def quantise(self, context: np.ndarray, values: np.ndarray, price: float) -> np.ndarray:
+        """values, real, to the nearest integers, whatever the price: these tables know no mean."""
+        return np.rint(values).astype(np.int32)
 
     def to_arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
         """Plain arrays, for safetensors or npz."""
@@ -74,6 +81,20 @@ class FrozenLocationScale:
     def locate(self, context: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """(index, offset): int32 arrays of the shape of mean and scale, float32, broadcast."""
         return select(*context, self._first_index, self.fraction_bits, self.scale_bits)
+
+    def quantise(self, context: tuple[np.ndarray, np.ndarray], values: np.ndarray, price: float) -> np.ndarray:
+        """values, real, to the nearest integers or the next towards the mean, bits at `price`, as int32."""
+        index, offset = self.locate(context)
+        shift = (np.float32(price) * self._saved_bits).clip(-1, FARTHEST_SHIFT)
+        return choose(values, index, offset, shift, self.fraction_bits)
+
+    @cached_property
+    def _saved_bits(self) -> np.ndarray:
+        """(tables, 2·REACH + 1) float32: what values from -REACH to REACH cost more than the next towards the mean."""
+        fraction = np.arange(len(self.tables)) % (1 << self.fraction_bits) / (1 << self.fraction_bits)
+        values, index = np.arange(-REACH, REACH + 1), np.arange(len(self.tables))[:, None]
+        nearer = values - np.sign(values - fraction[:, None]).astype(int)
+        return (self.tables.cost_bits(index, values) - self.tables.cost_bits(index, nearer)).astype(np.float32)
 
     @cached_property
     def _first_index(self) -> np.ndarray:

@@ -152,8 +152,8 @@ def code_hyperprior(coder: Any, density: Any, hyper_density: Any, weights: Mappi
             mean = coder.snap(mean, MEAN_BITS).reshape(cell_shape)
             level = coder.limit(level * LEVEL_UNIT, 0, LEVELS - 0.5).reshape(cell_shape)
             cell = phase.cell(slice(start, start + size))
-            grid.put(cell, coder.code(density, (mean, level), grid.take(cell)))
-            error = (grid.known[cell] - mean).clip(-CLIP, CLIP).reshape(*outer, size, n)
+            values = coder.code(density, (mean, level), grid.take(cell))
+            error = coder.settle(grid, cell, values, mean, MEAN_BITS).reshape(*outer, size, n)
             missed = error if missed is None else coder.concat([missed, error], -2)
             start += size
     return grid.known

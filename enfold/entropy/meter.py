@@ -5,6 +5,8 @@ decoder see rounded latents, with gradients passed straight through; the bits ar
 latents plus uniform noise of one quantisation step, or, when `noisy` is false, of the rounded
 latents themselves: then they are what an Encoder would write, but for its tables' rounding.
 
+A `Quantizer` here is to a Meter what that of `coders` is to an Encoder.
+
 Source: Ballé et al. 2017 (noise for the rate); Minnen & Singh 2020 (rounding for the rest).
 """
 
@@ -134,3 +136,47 @@ class Meter:
             context = contexts[0] if len(contexts) == 1 else tuple(contexts)
             total = total + density.bits(values, context).sum(1)
         return total
+
+
+class _GrowingGrid:
+    """As `coders.Grid`, of tensors."""
+
+    def __init__(self, latent: Tensor, margin: int, limit: float) -> None:
+        self._latent, self.limit = latent, limit
+        self.known = torch.zeros_like(latent)
+        self.seen = torch.nn.functional.pad(self.known, (margin,) * 4)
+        rows, columns = latent.shape[-2:]
+        self._inner = self.seen[..., margin:margin + rows, margin:margin + columns]
+
+    def take(self, cell: Any) -> Tensor:
+        return self._latent[cell]
+
+    def put(self, cell: Any, values: Tensor) -> None:
+        self.known[cell] = values
+        self._inner[cell] = values.clip(-self.limit, self.limit)
+
+
+class Quantizer(Meter):
+    """Chooses integers for real latents as `coders.Quantizer` does, without gradients; a prior returns them."""
+
+    def __init__(self, price: float | Tensor) -> None:
+        """price: one, or a tensor (B,), one for each sample."""
+        super().__init__(noisy=False)
+        self._price = price
+
+    def grid(self, shape: tuple[int, ...], latent: Tensor, margin: int = 0, limit: float = math.inf) -> Any:
+        self._like = latent
+        return _GrowingGrid(latent, margin, limit)
+
+    def snap(self, x: Tensor, fraction_bits: int) -> Tensor:
+        return (x * 2 ** fraction_bits + 0.5).floor() / 2 ** fraction_bits
+
+    def settle(self, grid: Any, cell: Any, values: Tensor, mean: Tensor, fraction_bits: int) -> Tensor:
+        grid.put(cell, values)
+        return (values - self.snap(mean, fraction_bits)).clip(-grid.limit, grid.limit)
+
+    @torch.no_grad()
+    def code(self, density: Any, context: Any, values: Tensor) -> Tensor:
+        price = self._price if isinstance(self._price, float) else self._price.view(-1, *(1,) * (values.dim() - 1))
+        chosen: Tensor = density.quantise(context, values, price)
+        return chosen

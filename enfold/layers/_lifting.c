@@ -1,4 +1,4 @@
-/* The inner loops of lifting.py: wavelet packets of a picture's bytes, and sums of them.
+/* The inner loops of lifting.py: wavelet packets of a picture's bytes, sums of them, and the way back.
  *
  * Three levels of CDF 9/7 on both axes, in place: sample 8k + p of an axis becomes the coefficient
  * of block k whose band is p with its three bits reversed. On its way a row lies phase by phase, so
@@ -10,6 +10,7 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -26,22 +27,26 @@
 #define CLONES
 #endif
 
-enum { BLOCK = 8, COLOURS = 3, PHASES = BLOCK * COLOURS, BANDS = BLOCK * PHASES, STRIP = 64, OUTPUTS = 4, COLUMNS = 32 };
+enum { LEVELS = 3, BLOCK = 1 << LEVELS, COLOURS = 3, PHASES = BLOCK * COLOURS, BANDS = BLOCK * PHASES, STRIP = 64, OUTPUTS = 4, COLUMNS = 32 };
 
 /* Daubechies & Sweldens 1998, as in JPEG 2000: odd samples are corrected first. */
 static const float STEPS[4] = {-1.586134342059924f, -0.052980118572961f, 0.882911075530934f, 0.443506852043971f};
+
+/* The band that each phase becomes. */
+static const int ORDER[BLOCK] = {0, 4, 2, 6, 1, 5, 3, 7};
 
 INLINE void add(float *ALONE out, const float *ALONE a, const float *ALONE b, float weight, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) out[i] += weight * (a[i] + b[i]);
 }
 
-/* One row: w blocks, its phases `stride` floats apart, a float to spare on either side of each. */
-INLINE void across(float *phases, int64_t w, int64_t stride)
+/* One row: w blocks, its phases `stride` floats apart, a float to spare on either side of each. Or the way back. */
+INLINE void across(float *phases, int64_t w, int64_t stride, int back)
 {
-    for (int gap = 1; gap < BLOCK; gap *= 2)
-        for (int step = 0; step < 4; step++)
+    for (int level = 0; level < LEVELS; level++)
+        for (int turn = 0; turn < 4; turn++)
             for (int p = 0; p < BLOCK; p++) {
+                const int gap = 1 << (back ? LEVELS - 1 - level : level), step = back ? 3 - turn : turn;
                 const int even = !(p & gap);
                 if (even != (step & 1)) continue;               /* odd, even, odd, even */
                 float *out = phases + p * stride, *left, *right;
@@ -54,23 +59,24 @@ INLINE void across(float *phases, int64_t w, int64_t stride)
                     left = p >= gap ? out - gap * stride : phases + (p - gap + BLOCK) * stride - 1;
                     if (p < gap) left[0] = right[0];
                 }
-                add(out, left, right, STEPS[step], w);
+                add(out, left, right, back ? -STEPS[step] : STEPS[step], w);
             }
 }
 
-/* Columns of `height` rows, n floats of each: one level, of samples `gap` rows apart. A sweep runs
+/* Columns of `height` rows, n floats of each: one level, of samples `gap` rows apart, or the way back. A sweep runs
  * all four steps, each a sample behind the one before, so that what they share is still at hand. */
-INLINE void down(float *x, int64_t height, int64_t stride, int64_t gap, int64_t n)
+INLINE void down(float *x, int64_t height, int64_t stride, int64_t gap, int64_t n, int back)
 {
     for (int64_t first = 0; first < gap; first++) {
         float *at = x + first * stride;
         const int64_t size = height / gap, far = gap * stride;      /* size is even */
-        for (int64_t i = 1; i < size + 3; i += 2)
-            for (int step = 0; step < 4; step++) {
-                const int64_t k = i - step;
+        for (int64_t i = !back; i < size + 3; i += 2)
+            for (int turn = 0; turn < 4; turn++) {
+                const int step = back ? 3 - turn : turn;
+                const int64_t k = i - turn;
                 if (k < 0 || k >= size) continue;
                 const float *above = at + (k ? k - 1 : 1) * far, *below = at + (k + 1 < size ? k + 1 : size - 2) * far;
-                add(at + k * far, above, below, STEPS[step], n);
+                add(at + k * far, above, below, back ? -STEPS[step] : STEPS[step], n);
             }
     }
 }
@@ -104,13 +110,13 @@ static void project(const uint8_t *pixels, int64_t h, int64_t w, const float *we
                 float *to = row + (c * BLOCK + p) * phase;
                 for (int64_t k = 0; k < w; k++) to[k] = (float)in[k * PHASES + p * COLOURS + c] - 128.0f;
             }
-        for (int c = 0; c < COLOURS; c++) across(row + c * BLOCK * phase, w, phase);
+        for (int c = 0; c < COLOURS; c++) across(row + c * BLOCK * phase, w, phase, 0);
     }
     for (int64_t x = 0; x < PHASES * phase; x += STRIP) {
         const int64_t left = PHASES * phase - x;
         for (int gap = 1; gap < BLOCK; gap *= 2)
-            if (left >= STRIP) down(room + x, h * BLOCK, stride, gap, STRIP);
-            else down(room + x, h * BLOCK, stride, gap, left);
+            if (left >= STRIP) down(room + x, h * BLOCK, stride, gap, STRIP, 0);
+            else down(room + x, h * BLOCK, stride, gap, left, 0);
     }
     for (int64_t y = 0; y < h; y++)
         for (int64_t x = 0; x < w; x += COLUMNS)
@@ -156,7 +162,74 @@ static PyObject *py_project(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-static PyMethodDef methods[] = {{"project", py_project, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+/* bands: (h, w, COLOURS, BLOCK, BLOCK) by phase already, scaled. pixels: (BLOCK·h, BLOCK·w, COLOURS). */
+CLONES
+static void restore(const float *bands, const float *gains, int64_t h, int64_t w, float *room, int64_t phase,
+                    int64_t stride, uint8_t *pixels)
+{
+    for (int64_t y = 0; y < h; y++)
+        for (int v = 0; v < BLOCK; v++)
+            for (int p = 0; p < PHASES; p++) {
+                const int from = (p / BLOCK * BLOCK + ORDER[v]) * BLOCK + ORDER[p % BLOCK];
+                const float *in = bands + y * w * BANDS + from, gain = gains[v] * gains[p % BLOCK];
+                float *to = room + (y * BLOCK + v) * stride + 1 + p * phase;
+                for (int64_t k = 0; k < w; k++) to[k] = in[k * BANDS] * gain;
+            }
+    for (int64_t x = 0; x < PHASES * phase; x += STRIP) {
+        const int64_t left = PHASES * phase - x;
+        for (int gap = BLOCK / 2; gap; gap /= 2)
+            if (left >= STRIP) down(room + x, h * BLOCK, stride, gap, STRIP, 1);
+            else down(room + x, h * BLOCK, stride, gap, left, 1);
+    }
+    for (int64_t y = 0; y < h * BLOCK; y++) {
+        float *row = room + y * stride + 1;
+        uint8_t *out = pixels + y * w * PHASES;
+        for (int c = 0; c < COLOURS; c++) across(row + c * BLOCK * phase, w, phase, 1);
+        for (int p = 0; p < BLOCK; p++)
+            for (int c = 0; c < COLOURS; c++) {
+                const float *from = row + (c * BLOCK + p) * phase;
+                for (int64_t k = 0; k < w; k++) {
+                    const float grey = from[k] + 128.0f;
+                    out[k * PHASES + p * COLOURS + c] = (uint8_t)(grey > 0 ? grey < 255 ? rintf(grey) : 255.0f : 0.0f);
+                }
+            }
+    }
+}
+
+/* restore(bands, gains, height, width, pixels): floats (height, width, 192), floats (8), what each phase is scaled by ->
+ * uint8 (8·height, 8·width, 3) */
+static PyObject *py_restore(PyObject *self, PyObject *args)
+{
+    Py_buffer b[3];
+    Py_ssize_t h, w;
+    if (!PyArg_ParseTuple(args, "y*y*nnw*", &b[0], &b[1], &h, &w, &b[2])) return NULL;
+    int fits = h > 0 && w > 0 && h < 1 << 28 && w < 1 << 28 && b[2].len / BANDS / h == w && b[2].len == h * w * BANDS &&
+               b[0].len == (Py_ssize_t)(b[2].len * sizeof(float)) && b[1].len == BLOCK * sizeof(float);
+    float *room = NULL;
+    if (fits) {
+        const int64_t phase = w + 2, stride = PHASES * phase | 16;
+        room = calloc(h * BLOCK * stride, sizeof(float));
+        if (room) {
+            Py_BEGIN_ALLOW_THREADS
+            restore(b[0].buf, b[1].buf, h, w, room, phase, stride, b[2].buf);
+            Py_END_ALLOW_THREADS
+        }
+    }
+    free(room);
+    for (int k = 0; k < 3; k++) PyBuffer_Release(&b[k]);
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "buffers are not of the sizes given");
+        return NULL;
+    }
+    if (!room) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"project", py_project, METH_VARARGS, NULL},
+    {"restore", py_restore, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_lifting", NULL, 0, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__lifting(void) { return PyModuleDef_Init(&module); }

@@ -34,6 +34,14 @@ class Curves(nn.Module):
         return torch.lerp(self.anchors[left], self.anchors[left + 1], weight)
 
 
+    @torch.no_grad()
+    def load(self, values: Tensor) -> None:
+        """Takes up values (100, channels) of qualities 1 to 100: the anchors whose curve comes closest to them."""
+        position = qualities().double() * (ANCHORS - 1)
+        weights = (1 - (position[:, None] - torch.arange(ANCHORS)).abs()).clamp_min(0)
+        self.anchors.copy_(torch.linalg.lstsq(weights, values.double()).solution)
+
+
 class ByQuality(nn.Module):
     """A positive value for each channel and quality: geometric between learned anchors."""
 
@@ -44,6 +52,10 @@ class ByQuality(nn.Module):
     def forward(self, position: Tensor) -> Tensor:
         """position (B,) in [0, 1] → (B, channels)."""
         return self.log(position).exp()
+
+    def load(self, values: Tensor) -> None:
+        """As `Curves.load`."""
+        self.log.load(values.log())
 
 
 def qualities() -> Tensor:

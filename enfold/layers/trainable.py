@@ -40,9 +40,16 @@ class Trainable(nn.Module, ABC):
     def frozen(self) -> dict[str, np.ndarray]:
         """The arrays of a model file, tables included."""
 
-    def prior(self, arrays: Mapping[str, np.ndarray]) -> TrainablePrior:
-        """The prior of a model file's arrays, to be trained alone. Raises NotImplementedError where there is none."""
-        raise NotImplementedError
+    @abstractmethod
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes up the arrays of a model file, to go on from: `frozen` gives them back.
+
+        Parameters may be other objects afterwards.
+        """
+
+    def prior(self, arrays: Mapping[str, np.ndarray]) -> TrainablePrior | None:
+        """The prior of a model file's arrays, to be trained alone; None where there is none that can be."""
+        return None
 
 
 class TrainablePrior(nn.Module, ABC):

@@ -31,6 +31,22 @@ PATCH = np.dtype([("position", "<u4"), ("symbol", "<i4"), ("value", "<f4")])
 
 
 @dataclass(frozen=True, eq=False)
+class Counted:
+    """A latent that tables are counted on, as it travels between processes. values: its symbols dequantised."""
+
+    symbols: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, latent: Latent) -> Counted:
+        """Raises UsageError where its form is not that of static coding."""
+        if latent.symbols.ndim != 3 or latent.symbols.dtype.kind not in "iu":
+            raise UsageError(f"latents of {latent.codec} are {latent.symbols.dtype} of shape {latent.symbols.shape}, "
+                             "static coding needs integers (C, h, w): pack with coding='codec'")
+        return cls(latent.symbols, _dequantised(latent.dequantise, latent.symbols))
+
+
+@dataclass(frozen=True, eq=False)
 class StaticCoding:
     """tables: of symbols. values: (cells,) float32, what each cell is dequantised to."""
 
@@ -38,22 +54,20 @@ class StaticCoding:
     values: np.ndarray
 
     @classmethod
-    def of(cls, latents: Sequence[Latent]) -> StaticCoding:
-        """Tables and values for latents like these. Raises UsageError where they do not fit the form."""
-        for latent in latents:
-            if latent.symbols.ndim != 3 or latent.symbols.dtype.kind not in "iu":
-                raise UsageError(f"latents of {latent.codec} are {latent.symbols.dtype} of shape "
-                                 f"{latent.symbols.shape}, static coding needs integers (C, h, w): pack with "
-                                 "coding='codec'")
+    def of(cls, latents: Sequence[Counted], dequantise: Callable[[np.ndarray], np.ndarray]) -> StaticCoding:
+        """Tables and values for latents like these. dequantise: the codec's, at the pack's quality.
+
+        Raises UsageError where they do not fit the form.
+        """
         tables = StaticTables.of(latent.symbols for latent in latents)
-        made = cls(tables, _values(tables, latents[0].dequantise))
+        made = cls(tables, _values(tables, dequantise))
         for latent in latents:
             clipped, out = tables.clip(latent.symbols)
-            mine, theirs = made.values[made._cells(clipped)].ravel(), np.asarray(latent.values).ravel()
+            mine, theirs = made.values[made._cells(clipped)].ravel(), latent.values.ravel()
             mine[out] = theirs[out]
             if not np.array_equal(mine, theirs):
-                raise UsageError(f"latents of {latent.codec} are not dequantised one by one, channel by channel: "
-                                 "pack with coding='codec'")
+                raise UsageError("latents are not dequantised one by one, channel by channel: pack with "
+                                 "coding='codec'")
         return made
 
     @property
@@ -121,15 +135,19 @@ class StaticCoding:
         return clipped + (tables.first - tables.low).reshape(-1, 1, 1)
 
 
+def _dequantised(dequantise: Callable[[np.ndarray], np.ndarray], symbols: np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(dequantise(symbols), np.float32)
+    except (TypeError, ValueError, IndexError) as error:    # a codec of others', asked for what it was not made for
+        raise UsageError(f"symbols cannot be dequantised by themselves ({error}): pack with coding='codec'") from None
+
+
 def _values(tables: StaticTables, dequantise: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The value of every cell: dequantised as a grid of one row, a channel's symbols side by side."""
     first, size = tables.tables.first, tables.tables.size
     row = np.arange(int(size.max()) + 1)
     grid = np.minimum(row, size[:, None]) + tables.tables.low[:, None]
-    try:
-        values = np.asarray(dequantise(grid[:, None, :].astype(np.int16)), np.float32)
-    except (TypeError, ValueError, IndexError) as error:    # a codec of others', asked for what it was not made for
-        raise UsageError(f"symbols cannot be dequantised by themselves ({error}): pack with coding='codec'") from None
+    values = _dequantised(dequantise, grid[:, None, :].astype(np.int16))
     if values.shape != (len(size), 1, len(row)):
         raise UsageError(f"symbols of shape {(len(size), 1, len(row))} become values of shape {values.shape}: "
                          "pack with coding='codec'")

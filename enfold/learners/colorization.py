@@ -10,36 +10,38 @@ at the end. On pixels the same class colours (N, C, h, w) arrays of them.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from enfold.errors import UsageError
-from enfold.learners import fitting, saving
+from enfold.geometry import ImageGeometry
+from enfold.learners import fitting
 from enfold.learners.dataset import LatentDataset
 from enfold.learners.fitting import Epoch, Schedule
+from enfold.learners.learner import Learner
 from enfold.learners.networks import ImageToImage, Shape
 from enfold.learners.samples import Origin, Samples, origin_of
 
+STARTED = 512               # samples that the linear map begins with
+RIDGE = 1e-4
 
-class Colorizer:
+
+class Colorizer(Learner):
     """features, depth: size of the network. accelerator, devices: as Lightning Fabric has them."""
 
+    _NETWORK = ImageToImage
     network_: ImageToImage
-    shape_: Shape
-    origin_: Origin
     target_origin_: Origin
-    history_: tuple[Epoch, ...]
 
     def __init__(self, *, features: int = 64, depth: int = 4, schedule: Schedule | None = None,
                  accelerator: str = "cpu", devices: int | str = 1) -> None:
+        super().__init__(schedule or Schedule(weight_decay=0.0), accelerator, devices)
         self.features, self.depth = features, depth
-        self.schedule = schedule or Schedule(weight_decay=0.0)
-        self.accelerator, self.devices = accelerator, devices
 
     def fit(self, data: Samples, progress: Callable[[Epoch], None] = lambda epoch: None) -> Colorizer:
         """data: inputs grey, targets in colour, of one grid; see `Pairs`."""
@@ -54,6 +56,7 @@ class Colorizer:
         self.network_ = ImageToImage(self.shape_)
         self.network_.mean.data, self.network_.std.data = fitting.measured(data)
         self.network_.out_mean.data, self.network_.out_std.data = fitting.measured(data, targets=True)
+        _start(self.network_, data)
         spread = self.network_.out_std.clone()
         self.origin_, self.target_origin_ = data.origin, getattr(data, "target_origin", data.origin)
 
@@ -65,72 +68,66 @@ class Colorizer:
 
     def predict(self, data: Samples | LatentDataset) -> np.ndarray:
         """(N, C', h, w) float32. Raises FingerprintError, UsageError."""
-        return np.concatenate([made.numpy() for made, _ in self._made(data)])
+        return np.concatenate([made.numpy() for made, _ in self._outputs(data)])
 
     def score(self, data: Samples) -> float:
         """R²: the share of the targets' variance, channel by channel, that is predicted; 1 is all."""
+        self._fitted()
         missed, total = torch.zeros(()), torch.zeros(())
         spread, mean = self.network_.out_std, self.network_.out_mean
-        for made, wanted in self._made(data):
+        for made, wanted in self._outputs(data):
             missed += ((made - wanted) / spread).square().sum()
             total += ((wanted - mean) / spread).square().sum()
         return 1 - (missed / total).item()
 
     def pictures(self, data: LatentDataset, rows: Sequence[int]) -> list[np.ndarray]:
         """Samples of a grey pack in colour, uint8 (H, W, 3): the codec's synthesis of what is predicted."""
-        import enfold
-        from enfold.codec import Latent
-        from enfold.learners.shards import rows_of
-
-        codec = enfold.load(self.target_origin_.codec)
-        Origin(self.target_origin_.codec, codec.fingerprint.hex(), self.target_origin_.quality).refuse_other(
-            self.target_origin_)
-        if not hasattr(codec, "synthesise"):
-            raise UsageError(f"{codec!r} is no codec of pictures")
+        self._fitted()
         self.origin_.refuse_other(origin_of(data))
-        pack, found = data.reading.pack, []
-        for row in rows:
-            group = int(np.searchsorted(pack.starts, row, side="right")) - 1
-            sample = next(rows_of(pack.table(group).slice(row - int(pack.starts[group]), 1)))
+        device, found = next(self.network_.parameters()).device, []
+        for at in range(0, len(rows), self.schedule.batch_size):
+            some = np.asarray(rows[at:at + self.schedule.batch_size])
             with torch.inference_mode():
-                made = self.network_(data.batch([row]).latents)[0].numpy()
-            found.append(codec.synthesise(Latent(made, lambda values: np.asarray(values, np.float32), codec.name,
-                                                 codec.fingerprint, self.target_origin_.quality, sample.geometry)))
+                made = self.network_(data.batch(some).latents.to(device)).cpu().numpy()
+            found.extend(synthesised(self.target_origin_, made, data.reading.geometries(some)))
         return found
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """One .safetensors file. Raises UsageError where nothing was fitted."""
-        self._fitted()
-        about = {"shape": asdict(self.shape_), "origin": asdict(self.origin_),
-                 "target_origin": asdict(self.target_origin_), "schedule": asdict(self.schedule),
-                 "history": [asdict(epoch) for epoch in self.history_]}
-        saving.save(path, "Colorizer", about, self.network_.state_dict())
-
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Colorizer:
-        """What `save` saved, ready to predict. Raises MediaError, BitstreamError."""
-        about, tensors = saving.load(path, "Colorizer")
-        shape = Shape(**about["shape"])
-        made = cls(features=shape.features, depth=shape.depth, schedule=Schedule(**about["schedule"]))
-        made.shape_, made.origin_, made.target_origin_ = \
-            shape, Origin(**about["origin"]), Origin(**about["target_origin"])
-        made.history_ = tuple(Epoch(**epoch) for epoch in about["history"])
-        made.network_ = ImageToImage(shape)
-        made.network_.load_state_dict(tensors)
-        made.network_.eval()
-        return made
+    def _of(cls, shape: Shape, schedule: Schedule) -> Self:
+        return cls(features=shape.features, depth=shape.depth, schedule=schedule)
 
-    @torch.inference_mode()
-    def _made(self, data: Samples | LatentDataset) -> Iterator[tuple[Tensor, Tensor]]:
-        self._fitted()
-        from enfold.learners.samples import samples_of
+    def _own(self) -> dict[str, Any]:
+        return {"target_origin": asdict(self.target_origin_)}
 
-        samples = samples_of(data)
-        self.origin_.refuse_other(samples.origin)
-        device = next(self.network_.parameters()).device
-        for examples in samples.examples(self.schedule.batch_size):
-            yield self.network_(examples.inputs.to(device)).cpu(), examples.targets
+    def _restore(self, about: dict[str, Any]) -> None:
+        self.target_origin_ = Origin(**about["target_origin"])
 
-    def _fitted(self) -> None:
-        if not hasattr(self, "network_"):
-            raise UsageError("this colorizer was not fitted: call fit, or Colorizer.load")
+
+def _start(network: ImageToImage, data: Samples) -> None:
+    """The linear map of each place begins as least squares has it, on some samples: training adds to it."""
+    gram, cross, seen = torch.zeros(()), torch.zeros(()), 0
+    for examples in data.examples(64, shuffle=True, seed=0):
+        places = ((examples.inputs - network.mean) / network.std).movedim(1, 3).flatten(0, 2).double()
+        wanted = ((examples.targets - network.out_mean) / network.out_std).movedim(1, 3).flatten(0, 2).double()
+        places = nn.functional.pad(places, (0, 1), value=1.0)
+        gram, cross, seen = gram + places.T @ places, cross + places.T @ wanted, seen + len(examples.inputs)
+        if seen >= STARTED:
+            break
+    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    solved = torch.linalg.solve(gram + ridge, cross).float()
+    network.skip.weight.data = solved[:-1].T[..., None, None].contiguous()
+    network.skip.bias = nn.Parameter(solved[-1])
+
+
+def synthesised(origin: Origin, latents: np.ndarray, geometries: Sequence[ImageGeometry]) -> list[np.ndarray]:
+    """Dequantised latents (B, C, h, w) of a codec → uint8 (H, W, 3) of each. Raises FingerprintError, UsageError."""
+    import enfold
+    from enfold.codec import Latent
+
+    codec = enfold.load(origin.codec)
+    Origin(origin.codec, codec.fingerprint.hex(), origin.quality).refuse_other(origin)
+    if not hasattr(codec, "synthesise"):
+        raise UsageError(f"{codec!r} is no codec of pictures")
+    return [codec.synthesise(Latent(values, lambda same: np.asarray(same, np.float32), codec.name, codec.fingerprint,
+                                    origin.quality, geometry))
+            for values, geometry in zip(latents, geometries, strict=True)]

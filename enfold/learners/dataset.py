@@ -26,9 +26,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from enfold.errors import UsageError
-from enfold.learners.decoding import Decoder, Recent
+from enfold.geometry import ImageGeometry
+from enfold.learners.decoding import Decoder, Recent, Selection
 from enfold.learners.packs import Pack, open_pack
 from enfold.learners.rows import PackInfo
+from enfold.learners.shards import rows_of
 
 CACHE_BYTES = 1 << 30
 WINDOW = 8192
@@ -86,10 +88,7 @@ class Reading:
     def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
         """The samples of those numbers, in that order. Raises BitstreamError, UsageError."""
         rows = np.asarray(rows, np.int64)
-        of = np.searchsorted(self.pack.starts, rows, side="right") - 1
-        selections = [(self.recent[int(group)], rows[of == group] - self.pack.starts[group],
-                       np.flatnonzero(of == group)) for group in np.unique(of)]
-        labels = np.empty(len(rows), np.int64)
+        selections, labels = self._selections(rows), np.empty(len(rows), np.int64)
         for group, inner, places in selections:
             labels[places] = group.labels[inner]
         latents = self.decoder(selections, len(rows))
@@ -97,6 +96,18 @@ class Reading:
             latents = [self.transform(latent, np.random.default_rng((self.seed, epoch, int(row))))
                        for latent, row in zip(latents, rows, strict=True)]
         return Batch(torch.from_numpy(_stacked(latents)), torch.from_numpy(labels), torch.from_numpy(rows))
+
+    def geometries(self, rows: np.ndarray) -> list[ImageGeometry]:
+        """Of the original pictures of those samples, in that order. Raises BitstreamError."""
+        found: dict[int, ImageGeometry] = {}
+        for group, inner, places in self._selections(np.asarray(rows, np.int64)):
+            found.update(zip(places.tolist(), (row.geometry for row in rows_of(group.table.take(inner))), strict=True))
+        return [found[place] for place in range(len(rows))]
+
+    def _selections(self, rows: np.ndarray) -> list[Selection]:
+        of = np.searchsorted(self.pack.starts, rows, side="right") - 1
+        return [(self.recent[int(group)], rows[of == group] - self.pack.starts[group], np.flatnonzero(of == group))
+                for group in np.unique(of)]
 
     def __getstate__(self) -> dict[str, Any]:
         """To a worker, without what was read so far."""

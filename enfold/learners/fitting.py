@@ -109,14 +109,18 @@ def measured(data: Samples, *, targets: bool = False) -> tuple[Tensor, Tensor]:
 
     A channel that hardly varies is given a hundredth of the largest deviation: it weighs little, divides by no zero.
     """
-    parts, count = [], 0
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for examples in data.examples(256, shuffle=True, seed=0):
-        parts.append(examples.targets if targets else examples.inputs)
-        count += len(parts[-1])
+        some = (examples.targets if targets else examples.inputs).double()
+        total = total + some.sum((0, 2, 3))
+        squares = squares + some.square().sum((0, 2, 3))
+        count += len(some)
+        numbers = count * some.shape[2] * some.shape[3]
         if count >= MEASURED:
             break
-    if not parts:
+    if not count:
         raise UsageError("no samples to learn from: the data set is empty")
-    every = torch.cat(parts)
-    deviation = every.std((0, 2, 3))[:, None, None]
-    return every.mean((0, 2, 3))[:, None, None], deviation.clamp_min(max(1e-6, 0.01 * deviation.max().item()))
+    mean = total / numbers
+    deviation = (squares / numbers - mean.square()).clamp_min(0).sqrt()
+    least = max(1e-6, 0.01 * deviation.max().item())
+    return mean.float()[:, None, None], deviation.clamp_min(least).float()[:, None, None]

@@ -29,7 +29,7 @@ import enfold
 from enfold.container import unpack
 from enfold.errors import EnfoldError, FingerprintError, MediaError, UsageError
 from enfold.learners import manifest as manifests
-from enfold.learners.coding import StaticCoding
+from enfold.learners.coding import Counted, StaticCoding
 from enfold.learners.manifest import Manifest, Plan, ShardDone
 from enfold.learners.processes import Workers, in_order, workers
 from enfold.learners.rows import PackInfo, Row, split
@@ -108,9 +108,11 @@ def pack(source: str | os.PathLike[str], out: str | os.PathLike[str], *, codec: 
     found = _fit_for(to, listing(source, labels=labels, image_column=image_column, label_column=label_column))
     if strict and found.refused:
         raise _stopped(found.refused[0])
-    many = (jobs or _cores()) if engine == "local" and len(found.items) > CHUNK else 1
+    before = manifests.read(folder)
+    alone = engine != "local" or len(found.items) <= CHUNK or (before is not None and before.complete)
+    many = 1 if alone else jobs or _cores()
     with manifests.held(folder), _one_thread(), workers(many, enfold.load, codec) as by:
-        state = _begin(folder, found, codec, quality, coding, to, shard_rows, grey, max_pixels)
+        state = _begin(folder, found, codec, quality, coding, to, shard_rows, grey, max_pixels, by)
         task = Task(state.info, grey, max_pixels)
         resumed, done = len(state.done), dict(state.done)
         samples = sum(_size(state.plan, number) for number in done)
@@ -177,10 +179,31 @@ def write_shard(info: PackInfo, number: int, chunks: Iterable[Sequence[Coded]], 
 def make_rows(task: Task, items: Sequence[Item]) -> list[Coded]:
     """Items → rows, or refusals. Runs in any process."""
     with _one_thread():
-        codec = enfold.load(task.info.codec)
-        if codec.fingerprint != task.info.fingerprint:
-            raise FingerprintError(task.info.codec, task.info.fingerprint, codec.fingerprint)
+        codec = _codec(task)
         return [_coded(task, codec, item) for item in items]
+
+
+def count_latents(task: Task, items: Sequence[Item]) -> list[Counted]:
+    """Items → what tables are counted on; those that cannot be read are passed over. Runs in any process."""
+    latents = []
+    with _one_thread():
+        codec = _codec(task)
+        for item in items:
+            try:
+                picture = _picture(item.read(), task)
+                latents.append(Counted.of(codec.latents(picture, quality=task.info.quality)))
+            except UsageError:
+                raise
+            except EnfoldError:
+                continue
+    return latents
+
+
+def _codec(task: Task) -> Any:
+    codec = enfold.load(task.info.codec)
+    if codec.fingerprint != task.info.fingerprint:
+        raise FingerprintError(task.info.codec, task.info.fingerprint, codec.fingerprint)
+    return codec
 
 
 def _coded(task: Task, codec: Any, item: Item) -> Coded:
@@ -215,7 +238,7 @@ def _picture(data: bytes, task: Task) -> Picture:
 
 
 def _begin(folder: Path, found: Listing, codec: str, quality: int | None, coding: str | None, to: str, shard_rows: int,
-           grey: bool, max_pixels: int | None) -> Manifest:
+           grey: bool, max_pixels: int | None, by: Workers) -> Manifest:
     """The manifest of the folder, or a new one: then tables are counted first."""
     model = enfold.load(codec)
     quality = getattr(model, "default_quality", 75) if quality is None else quality
@@ -229,7 +252,7 @@ def _begin(folder: Path, found: Listing, codec: str, quality: int | None, coding
         if plan.coding == "static":
             task = Task(PackInfo(codec, model.fingerprint, quality, "codec"), grey, max_pixels)
             try:
-                static = _static(model, task, found.items)
+                static = _static(model, task, found.items, by)
             except UsageError:
                 if coding == "static":
                     raise
@@ -241,20 +264,17 @@ def _begin(folder: Path, found: Listing, codec: str, quality: int | None, coding
     return state
 
 
-def _static(model: Any, task: Task, items: Sequence[Item]) -> StaticCoding:
-    """Tables counted on samples spread over all; those that cannot be read are passed over."""
-    latents = []
-    for at in np.unique(np.linspace(0, len(items) - 1, min(COUNTED, len(items))).astype(int)):
-        try:
-            latents.append(model.latents(_picture(items[at].read(), task), quality=task.info.quality))
-        except UsageError:
-            raise
-        except EnfoldError:
-            continue
+def _static(model: Any, task: Task, items: Sequence[Item], by: Workers) -> StaticCoding:
+    """Tables counted on samples spread over all."""
+    some = [items[at] for at in np.unique(np.linspace(0, len(items) - 1, min(COUNTED, len(items))).astype(int))]
+    calls = [(task, some[at:at + CHUNK]) for at in range(0, len(some), CHUNK)]
+    with closing(in_order(count_latents, calls, by)) as found:
+        latents = [latent for chunk in found for latent in chunk]
     if not latents:
         raise MediaError(f"of {len(items)} samples none that was tried can be read; the first: "
                          f"{_first_reason(task, items[0])}")
-    return StaticCoding.of(latents)
+    blank = model.latents(np.zeros((8, 8, 3), np.uint8), quality=task.info.quality)
+    return StaticCoding.of(latents, blank.dequantise)
 
 
 def _first_reason(task: Task, item: Item) -> str:

@@ -140,12 +140,15 @@ def static_latent(info: PackInfo, row: Row) -> Any:
 
     if info.static is None or row.grid is None:
         raise UsageError("a row that is not under static coding: read it with `join`")
-    shape, bounds = (info.static.channels, *row.grid), np.array([[0, len(row.stream)]])
-    symbols, values = (info.static.decode(row.stream, bounds, shape, patches=[row.patches], symbols=whole)[0]
-                       for whole in (True, False))
+    static, shape, bounds = info.static, (info.static.channels, *row.grid), np.array([[0, len(row.stream)]])
+
+    def read(symbols: bool) -> np.ndarray:
+        return static.decode(row.stream, bounds, shape, patches=[row.patches], symbols=symbols)[0]
+
+    symbols = read(True)
     if np.abs(symbols).max(initial=0) <= np.iinfo(np.int16).max:
         symbols = symbols.astype(np.int16)
-    return Latent(symbols, lambda _: values, info.codec, info.fingerprint, info.quality, row.geometry)
+    return Latent(symbols, lambda _: read(False), info.codec, info.fingerprint, info.quality, row.geometry)
 
 
 def _sections(row: Row) -> Iterator[tuple[SectionKind, bytes]]:

@@ -15,7 +15,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Recipe:
     batch: int = 16
     crop: int = 128
     least_scale: float = 0.5
-    greatest_scale: float = 1.5
+    greatest_scale: float = 2.0
     learning_rate: float = 1e-3
     hard_from: float = 0.75
     average: float = 0.999
@@ -146,15 +146,25 @@ def validate(model: Trainable, files: list[Path]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
+def drawn_positions(count: int) -> Tensor:
+    """Qualities of a batch: stratified, and denser towards fine ones, where there is most to learn."""
+    return ((torch.rand(count) + torch.arange(count)) / count) ** 0.7
+
+
 def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
-          report: Callable[[Progress], None] = lambda progress: None) -> Trainable:
+          report: Callable[[Progress], None] = lambda progress: None,
+          start: Mapping[str, np.ndarray] | None = None) -> Trainable:
     """Trains `model` on the pictures of `folder`; returns it with the averaged weights.
 
     Checkpoints go to `out/checkpoint.safetensors`, the log to `out/log.jsonl`. If there is a
-    checkpoint already, the run goes on from it. `report` is called every few seconds.
+    checkpoint already, the run goes on from it. `report` is called every few seconds. start: the
+    arrays of a model file, that the run begins with in the place of a closed-form start; to go on
+    with such a run takes the same.
     """
     out.mkdir(parents=True, exist_ok=True)
     train_files, held_out = pictures(folder)
+    if start is not None:
+        model.load(start)
     model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(model.parameters(), recipe.learning_rate, betas=(0.9, 0.99))
     checkpoint, state_file = out / "checkpoint.safetensors", out / "checkpoint.json"
@@ -167,7 +177,8 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
     torch.manual_seed(recipe.seed + step)
     crops = Crops(train_files, recipe, recipe.seed + step)
     if not average:
-        model.initialise(torch.cat([next(crops) for _ in range(16)]))
+        if start is None:
+            model.initialise(torch.cat([next(crops) for _ in range(16)]))
         average = {name: p.detach().clone() for name, p in model.state_dict().items()}
     started = last_saved = last_said = time.monotonic()
 
@@ -178,8 +189,7 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
 
     while (done := fraction()) < 1.0:
         pixels = next(crops)
-        # stratified, and denser towards fine quality, where there is most to learn
-        position = ((torch.rand(len(pixels)) + torch.arange(len(pixels))) / len(pixels)) ** 0.7
+        position = drawn_positions(len(pixels))
         hard = done >= recipe.hard_from
         rate = recipe.learning_rate * min(1.0, (step + 1) / 200) * \
             (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-6

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from enfold.layers.trainable import TrainablePrior
-from enfold.learners.train_codec import POSITIONS, pictures
+from enfold.learners.train_codec import POSITIONS, drawn_positions, pictures
 
 CACHE = "latents.npz"
 WARM_UP = 30                # steps
@@ -125,7 +125,7 @@ def train_prior(prior: TrainablePrior, recipe: PriorRecipe, folder: Path, out: P
     report(PriorProgress(0, 0.0, 0.0, math.nan, validate(prior, held_out)))
     for step in range(recipe.steps):
         x = next(batches)
-        position = ((torch.rand(len(x)) + torch.arange(len(x))) / len(x)) ** 0.7
+        position = drawn_positions(len(x))
         rate = recipe.learning_rate * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps)) + 1e-6
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / WARM_UP)

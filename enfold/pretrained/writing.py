@@ -41,7 +41,7 @@ def write_model(folder: Path, codec: str, arrays: Mapping[str, np.ndarray], abou
     """
     from safetensors.numpy import save
 
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    data = save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     card = {"codec": codec, "sha256": hashlib.sha256(data).hexdigest(),
             **{key: value for key, value in about.items() if key not in ("codec", "sha256")}}
     text = "\n".join(_table(card)) + "\n"

@@ -104,6 +104,21 @@ def test_nothing_is_measured_twice(done, folder, monkeypatch):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
+def test_another_anchor_is_a_matter_of_what_was_measured(done, folder, tmp_path, monkeypatch):
+    results, out = done
+    (tmp_path / "points.jsonl").write_bytes((out / "points.jsonl").read_bytes())
+
+    def none(*_, **__):
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(points, "workers", none)
+    other = bench_images(plan(folder, tmp_path, anchor="webp"), ["psnr_db"])
+    assert [curve.points for curve in other.curves] == [curve.points for curve in results.curves]
+    (before,), (after,) = ([bd for bd in one.bd_rates if bd.rate_range is None] for one in (results, other))
+    assert (before.codec, before.anchor, after.codec, after.anchor) == ("webp", "jpeg", "jpeg", "webp")
+    assert (1 + before.percent / 100) * (1 + after.percent / 100) == pytest.approx(1)
+
+
 def test_only_what_is_missing_is_measured(done, folder):
     results, out = done
     more = {**QUALITIES, "jpeg": (*QUALITIES["jpeg"], 75.0)}

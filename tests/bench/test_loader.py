@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -31,6 +33,8 @@ def test_every_way_is_measured_on_the_same_samples(jpegs, tmp_path):
         assert row.samples_per_s > 0 and row.tokens == 8 * 10
         assert row.numbers == 12 * 8 * 10               # as many for all, so that nobody has less to do
     assert rows["latents, codec coding"].bytes != rows["latents, static coding"].bytes
+    written = json.loads((tmp_path / "out" / loader.RESULTS).read_text())
+    assert [row["name"] for row in written["rows"]] == list(rows) and written["samples"] == 9
     assert rows[loader.REFERENCE].bytes == sum(path.stat().st_size for path in sorted(jpegs.iterdir())[:9])
 
 

@@ -42,10 +42,10 @@ def test_refused_samples_are_counted_listed_and_set_the_exit_code(enfold, photo)
     assert "b.png: not a readable picture" in result.stderr
     assert len(list(open_pack("latents").rows())) == 1
     again = enfold("pack", "in", "latents", *PLAIN, "--json")
-    *refused, packed = map(json.loads, again.stdout.splitlines())
-    assert [refusal["key"] for refusal in refused] == ["b.png", "c.png"]
-    assert (packed["samples"], packed["resumed"], packed["refused"]) == (1, 1, 2)
-    assert packed["ratio"] == packed["bytes"] / packed["bytes_in"]
+    packed = json.loads(again.stdout)
+    assert [refusal["key"] for refusal in packed["refused"]] == ["b.png", "c.png"]
+    assert (packed["out"], packed["samples"], packed["resumed"]) == ("latents", 1, 1)
+    assert packed["bytes_in"] == Path("in/a.png").stat().st_size and 0 < packed["bytes"] != packed["bytes_in"]
 
 
 def test_strict_stops(enfold, photo):

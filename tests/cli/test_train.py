@@ -97,6 +97,26 @@ def test_defaults_are_those_of_the_recipe():
     assert {name: options[name].default for name in shared} == {name: recipe[name] for name in shared}
 
 
+def test_a_run_begins_with_the_weights_in_use(enfold, data, monkeypatch):
+    enfold("train", "plain", data, "run", "--steps", 3, *QUICK, "--note", "noise")
+    monkeypatch.setenv("ENFOLD_WEIGHTS", "run")
+    before = read_card(Path("run/plain.toml"))
+    command = ("train", "plain", data, "run2", "--steps", 1, *QUICK, "--learning-rate", 0, "--seed", 9)
+    result = enfold(*command, "--from-weights")
+    assert result.exit_code == 0
+    after = read_card(Path("run2/plain.toml"))
+    assert weights(after)["mean"] == pytest.approx(weights(before)["mean"], abs=1e-4)
+    past = after.about["before"]
+    assert past["sha256"] == before.sha256 and past["steps"] == 3 and past["data"]["note"] == "noise"
+    assert "curve" not in past and after.about["steps"] == 1
+    assert enfold(*command, "--from-weights").exit_code == 0                # goes on
+    result = enfold(*command)
+    assert result.exit_code == 2
+    assert f"run with from_weights '{before.fingerprint.hex()}', this one has None" in result.stderr.replace("\n", " ")
+    result = enfold("train", "plain", data, "run", *QUICK, "--from-weights")
+    assert result.exit_code == 2 and "another folder" in result.stderr
+
+
 def test_a_prior_that_is_not_there_is_not_trained(enfold, data, monkeypatch):
     enfold("train", "plain", data, "run", "--steps", 1, *QUICK)
     monkeypatch.setenv("ENFOLD_WEIGHTS", "run")

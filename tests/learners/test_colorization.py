@@ -40,6 +40,11 @@ def test_a_few_steps_find_colours(pairs, fitted):
     assert fitted.predict(pairs).shape == (24, 12, 4, 4)
 
 
+def test_training_begins_where_the_best_linear_map_ends(pairs):
+    hardly = Schedule(epochs=1, batch_size=24, learning_rate=1e-9, weight_decay=0.0)
+    assert Colorizer(features=4, depth=1, schedule=hardly).fit(pairs).score(pairs) > 0.5
+
+
 def test_pictures_come_out_in_colour(pairs, fitted):
     (picture,) = fitted.pictures(pairs.inputs, rows=[3])
     assert picture.shape == (32, 32, 3) and picture.dtype == np.uint8
@@ -54,6 +59,21 @@ def test_saved_and_loaded_it_predicts_the_same(pairs, fitted, tmp_path):
     loaded = Colorizer.load(tmp_path / "learner.safetensors")
     np.testing.assert_allclose(loaded.predict(pairs), fitted.predict(pairs), rtol=1e-4, atol=1e-2)
     assert loaded.target_origin_ == fitted.target_origin_
+
+
+def test_pictures_are_those_that_were_asked_for(pairs, fitted):
+    rows = [20, 3, 11, 3]
+    some, one_by_one = fitted.pictures(pairs.inputs, rows), [fitted.pictures(pairs.inputs, [row])[0] for row in rows]
+    for many, one in zip(some, one_by_one, strict=True):
+        assert np.abs(many.astype(int) - one).max() <= 1            # a batch may round otherwise
+    assert np.abs(some[0].astype(int) - some[1]).max() > 20
+
+
+def test_what_was_not_fitted_says_so(pairs, tmp_path):
+    for use in (Colorizer().score, Colorizer().predict, lambda data: Colorizer().pictures(data.inputs, [0]),
+                lambda data: Colorizer().save(tmp_path / "learner")):
+        with pytest.raises(UsageError, match=r"this colorizer was not fitted: call fit, or Colorizer\.load"):
+            use(pairs)
 
 
 def test_packs_without_a_common_key_are_refused(pairs, packed):

@@ -20,7 +20,7 @@ from PIL import Image
 
 import enfold
 from enfold.errors import MediaError, UsageError
-from enfold.learners import manifest, open_pack, pack, unpack
+from enfold.learners import manifest, open_pack, pack, processes, unpack
 from enfold.learners.rows import METADATA, PackInfo
 from enfold.testing import sample
 
@@ -85,6 +85,13 @@ def test_symbols_beyond_the_tables_are_kept(tmp_path):
 def test_processes_change_no_byte(photos, packed, tmp_path):
     pack(photos, tmp_path / "p", codec=CODEC, shard_rows=7, jobs=2)
     assert same_files(packed, tmp_path / "p")
+
+
+def test_where_nothing_is_left_to_do_no_process_is_started(photos, packed, monkeypatch):
+    def start(*_):
+        raise AssertionError("a process for nothing")
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", start)
+    assert pack(photos, packed, codec=CODEC, shard_rows=7, jobs=2).resumed == 3
 
 
 def test_a_run_that_stopped_goes_on_and_loses_nothing(photos, packed, tmp_path, monkeypatch):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from enfold import pretrained
 from enfold.codecs.walloc_model import WallocModel
 from enfold.learners.train_codec import HELD_OUT_EVERY, Recipe, pictures, train
 from enfold.testing import sample
@@ -62,6 +64,18 @@ def test_a_stopped_run_goes_on_where_it_stopped(folder, tmp_path):
     train(model(), RECIPE, folder, tmp_path, reports.append)
     assert reports[0].step == 4
     assert reports[-1].step == RECIPE.steps
+
+
+def test_a_run_starts_from_given_weights_and_goes_on(folder, tmp_path):
+    arrays = pretrained.weights(pretrained.find("walloc-rgb-16x"))
+    still = replace(RECIPE, steps=2, learning_rate=0.0)
+    reports = []
+    for steps in (1, 2):
+        trained = train(model(), replace(still, steps=steps), folder, tmp_path, reports.append, arrays)
+    assert [report.step for report in reports] == [1, 2]
+    weight = trained.synthesis.head.weight.detach().numpy()
+    np.testing.assert_allclose(weight, arrays["synthesis.head.weight"], atol=1e-4)
+    assert set(trained.frozen()) == set(arrays)
 
 
 def test_a_frozen_encoder_gets_no_gradient_and_the_rest_does(folder):

@@ -29,15 +29,16 @@ def test_cards_read_as_they_were_written(table):
 
 
 def test_written_model_is_found_with_its_arrays(tmp_path, monkeypatch):
-    arrays = {"b": np.arange(6, dtype=np.int32).reshape(2, 3).T, "a": np.ones(2, np.float16)}
+    arrays = {"b": np.arange(6, dtype=np.int32).reshape(2, 3).T, "a": np.ones(2, np.float16),
+              "c": np.array(2.5)}
     card = write_model(tmp_path, "some-codec", arrays, {"seed": 3, "codec": "not this", "recipe": {"crop": 128}})
     monkeypatch.setenv("ENFOLD_WEIGHTS", str(tmp_path))
     assert pretrained.find("some-codec", card.fingerprint) == card
     assert (card.codec, card.about["seed"], card.about["recipe"]) == ("some-codec", 3, {"crop": 128})
     read = pretrained.weights(card)
-    assert set(read) == {"a", "b"}
+    assert set(read) == set(arrays)
     for name, array in arrays.items():
-        assert read[name].dtype == array.dtype and np.array_equal(read[name], array)
+        assert read[name].dtype == array.dtype and np.array_equal(read[name], array)      # shapes are compared, too
 
 
 def test_weights_that_are_not_the_cards_are_refused(tmp_path):

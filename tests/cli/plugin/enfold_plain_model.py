@@ -22,3 +22,6 @@ class Model(Trainable):
 
     def frozen(self):
         return {"mean": self.mean.detach().numpy()}
+
+    def load(self, arrays):
+        self.mean.data.copy_(torch.from_numpy(arrays["mean"]))
