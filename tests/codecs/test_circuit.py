@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +22,8 @@ from enfold.trees.frozen import freeze
 from enfold.trees.structure import hidden_tree
 
 NAME = "circuit-mnist"
+GOLDEN = ("nm5mARRjaXJjdWl0LW1uaXP0pCej1wAcHCOugV4V05fJDIwkVlj1HE4ynBmCftCITWtdxM2cSOOpSBMkzTZ2B3JzmIHcoHA3M7xEuTLw8mD9"
+          "cCYDNMmzwzQ8/DC1BY+z7hCprjJrrG67WBH1uwbrY9iIqfTipqTE8ooPKG3wVQ==")
 
 
 def strokes(count: int, seed: int = 0, size: int = 28) -> np.ndarray:
@@ -117,6 +121,13 @@ def test_what_the_circuit_says_is_what_is_written(codec):
     latent = codec.latents(images)
     written = 8 * sum(len(stream) for stream in codec.write(latent)[1])
     assert abs(written - codec.cost_bits(latent)) <= 0.005 * written + 8 * 3 * 2
+
+
+def test_a_stroke_written_once_decodes_for_ever():
+    """A file by the first weights, by way of the walk; what `tests/golden` holds is stored, being no digit."""
+    data = base64.b64decode(GOLDEN)
+    assert unpack(data).header.parameters == CODED
+    np.testing.assert_array_equal(np.asarray(enfold.decode(data)), strokes(1)[0])
 
 
 def test_quality_is_taken_and_changes_nothing(codec):
