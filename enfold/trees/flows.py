@@ -10,8 +10,8 @@ matrix products; the C kernel takes 32 at a time, so that what they need stays i
 Counts of a mini-batch move mean counts by a rate that falls from one half to about a batch's share of
 the data (stepwise EM); probabilities are mean counts plus a prior, normalised. A leaf's prior is twofold:
 as if a state had seen `prior` values more, which fall into bins of values as those that it saw, but evenly
-within a bin; and `EVEN` more, evenly over all. On images that were not trained on it is worth 0.02 to
-0.04 bits a pixel where states have seen some hundreds; an even prior alone would take from what is
+within a bin; and `EVEN` more, evenly over all. On images that were not trained on it is worth 0.01
+to 0.02 bits a pixel where states have seen some hundreds; an even prior alone would take from what is
 certain, a border that is always black, what it gives elsewhere.
 
 Sources: Dempster et al. 1977; Cappé and Moulines 2009 (stepwise EM); Peharz et al. 2020 (flows).
