@@ -226,7 +226,7 @@ def preliminary(scaled: Tensor) -> Tensor:
 
 def density() -> Leveled:
     """Of the latents."""
-    return Leveled(GaussianScaleMixture(2), SCALES, LEAST_SCALE, LARGEST_SCALE)
+    return Leveled(GaussianScaleMixture(3), SCALES, LEAST_SCALE, LARGEST_SCALE)
 
 
 def hyper_density(config: HyperConfig) -> Factorized:

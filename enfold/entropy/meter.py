@@ -88,7 +88,9 @@ class Meter:
         return (taps * weight.T[..., None]).sum(-3)
 
     def snap(self, x: Tensor, fraction_bits: int) -> Tensor:
-        return x
+        if self.noisy:
+            return x
+        return x + (((x.detach() * 2 ** fraction_bits + 0.5).floor() / 2 ** fraction_bits) - x.detach())
 
     def rectify(self, x: Tensor, top: float = TOP) -> Tensor:
         return _sixteenths(x.clip(0, top))
@@ -167,9 +169,6 @@ class Quantizer(Meter):
     def grid(self, shape: tuple[int, ...], latent: Tensor, margin: int = 0, limit: float = math.inf) -> Any:
         self._like = latent
         return _GrowingGrid(latent, margin, limit)
-
-    def snap(self, x: Tensor, fraction_bits: int) -> Tensor:
-        return (x * 2 ** fraction_bits + 0.5).floor() / 2 ** fraction_bits
 
     def settle(self, grid: Any, cell: Any, values: Tensor, mean: Tensor, fraction_bits: int) -> Tensor:
         grid.put(cell, values)

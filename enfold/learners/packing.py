@@ -14,51 +14,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
 import enfold
-from enfold.container import unpack
-from enfold.errors import EnfoldError, FingerprintError, MediaError, UsageError
+from enfold.errors import EnfoldError, MediaError, UsageError
 from enfold.learners import manifest as manifests
-from enfold.learners.coding import Counted, StaticCoding
+from enfold.learners.coding import StaticCoding
 from enfold.learners.manifest import Manifest, Plan, ShardDone
 from enfold.learners.processes import Workers, in_order, workers
-from enfold.learners.rows import PackInfo, Row, split
-from enfold.learners.shards import WRITERS, ShardWriter, tar_key
+from enfold.learners.ray_engine import run_ray, the_ray
+from enfold.learners.rows import PackInfo
+from enfold.learners.shards import WRITERS, tar_key
 from enfold.learners.sources import Item, Listing, Refusal, listing
-from enfold.media import Picture, pack_alpha, read_picture
+from enfold.learners.tasks import CHUNK, Task, count_latents, make_rows, one_thread, picture_of, stopped, write_shard
 
 SHARD_ROWS = 4096
-CHUNK = 16                  # samples handed to a process at a time
 COUNTED = 512               # samples that static tables are counted on
 ENGINES = ("local", "ray")
 MAX_PIXELS = 2**28
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a process needs to know to turn items into rows."""
-
-    info: PackInfo
-    grey: bool
-    max_pixels: int | None
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A sample done: its row, or why there is none; and the bytes of its media."""
-
-    row: Row | Refusal
-    bytes_in: int
 
 
 @dataclass(frozen=True)
@@ -101,17 +81,15 @@ def pack(source: str | os.PathLike[str], out: str | os.PathLike[str], *, codec: 
     if to == "webdataset" and coding not in (None, "codec"):
         raise UsageError("tars hold whole .enf files, whose coding is the codec's: leave coding out")
     if engine == "ray":
-        from enfold.learners.ray_engine import run_ray, the_ray
-
         the_ray()                           # known to be missing before anything is read
     folder = Path(out)
     found = _fit_for(to, listing(source, labels=labels, image_column=image_column, label_column=label_column))
     if strict and found.refused:
-        raise _stopped(found.refused[0])
+        raise stopped(found.refused[0])
     before = manifests.read(folder)
     alone = engine != "local" or len(found.items) <= CHUNK or (before is not None and before.complete)
     many = 1 if alone else jobs or _cores()
-    with manifests.held(folder), _one_thread(), workers(many, enfold.load, codec) as by:
+    with manifests.held(folder), one_thread(), workers(many, enfold.load, codec) as by:
         state = _begin(folder, found, codec, quality, coding, to, shard_rows, grey, max_pixels, by)
         task = Task(state.info, grey, max_pixels)
         resumed, done = len(state.done), dict(state.done)
@@ -149,92 +127,6 @@ def run_local(task: Task, parts: Sequence[tuple[int, tuple[Item, ...]]], folder:
         for number, items in parts:
             count = -(-len(items) // CHUNK)
             yield write_shard(task.info, number, (next(results) for _ in range(count)), folder, to, strict, counted)
-
-
-def write_shard(info: PackInfo, number: int, chunks: Iterable[Sequence[Coded]], folder: Path, to: str, strict: bool,
-                counted: Callable[[int], None] = lambda more: None) -> ShardDone:
-    """One shard, under its name when this returns. Raises MediaError."""
-    refused: list[Refusal] = []
-    bytes_in = 0
-    writer: ShardWriter = WRITERS[to](folder, number, info)
-    try:
-        for chunk in chunks:
-            for coded in chunk:
-                if isinstance(coded.row, Refusal):
-                    if strict:
-                        raise _stopped(coded.row)
-                    refused.append(coded.row)
-                else:
-                    bytes_in += coded.bytes_in
-                    writer.add(coded.row)
-            counted(len(chunk))
-    except BaseException:
-        writer.abandon()
-        raise
-    writer.close()
-    data = writer.path.read_bytes()
-    return ShardDone(number, writer.rows, len(data), bytes_in, f"{google_crc32c.value(data):08x}", tuple(refused))
-
-
-def make_rows(task: Task, items: Sequence[Item]) -> list[Coded]:
-    """Items → rows, or refusals. Runs in any process."""
-    with _one_thread():
-        codec = _codec(task)
-        return [_coded(task, codec, item) for item in items]
-
-
-def count_latents(task: Task, items: Sequence[Item]) -> list[Counted]:
-    """Items → what tables are counted on; those that cannot be read are passed over. Runs in any process."""
-    latents = []
-    with _one_thread():
-        codec = _codec(task)
-        for item in items:
-            try:
-                picture = _picture(item.read(), task)
-                latents.append(Counted.of(codec.latents(picture, quality=task.info.quality)))
-            except UsageError:
-                raise
-            except EnfoldError:
-                continue
-    return latents
-
-
-def _codec(task: Task) -> Any:
-    codec = enfold.load(task.info.codec)
-    if codec.fingerprint != task.info.fingerprint:
-        raise FingerprintError(task.info.codec, task.info.fingerprint, codec.fingerprint)
-    return codec
-
-
-def _coded(task: Task, codec: Any, item: Item) -> Coded:
-    size = 0
-    try:
-        data = item.read()
-        size = len(data)
-        return Coded(_row(task, codec, item, _picture(data, task)), size)
-    except UsageError:
-        raise
-    except EnfoldError as error:
-        return Coded(Refusal.of(item.key, error), size)
-
-
-def _row(task: Task, codec: Any, item: Item, picture: Picture) -> Row:
-    label = item.label if isinstance(item.label, int) else None
-    info = task.info
-    if info.static is None:
-        return split(unpack(codec.encode(picture, quality=info.quality)), item.key, label)
-    latent = codec.latents(picture, quality=info.quality)
-    stream, patches = info.static.encode(latent)
-    alpha = None if picture.alpha is None else pack_alpha(picture.alpha)
-    return Row(item.key, label, latent.geometry, b"", latent.symbols.shape[1:], stream, patches, alpha,
-               picture.icc_profile)
-
-
-def _picture(data: bytes, task: Task) -> Picture:
-    picture = read_picture(data, max_pixels=task.max_pixels)
-    if task.grey and picture.pixels.ndim == 3:
-        picture = replace(picture, pixels=np.asarray(Picture(picture.pixels).to_pil().convert("L")), icc_profile=None)
-    return picture
 
 
 def _begin(folder: Path, found: Listing, codec: str, quality: int | None, coding: str | None, to: str, shard_rows: int,
@@ -279,7 +171,7 @@ def _static(model: Any, task: Task, items: Sequence[Item], by: Workers) -> Stati
 
 def _first_reason(task: Task, item: Item) -> str:
     try:
-        _picture(item.read(), task)
+        picture_of(item.read(), task)
     except EnfoldError as error:
         return f"{item.key}: {Refusal.of(item.key, error).reason}"
     return f"{item.key} can be"
@@ -300,27 +192,9 @@ def _fit_for(to: str, found: Listing) -> Listing:
     return Listing(tuple(items), found.label_names, tuple(refused))
 
 
-def _stopped(refusal: Refusal) -> MediaError:
-    return MediaError(f"{refusal.key}: {refusal.reason}; leave strict (--strict) out to go on without it")
-
-
 def _size(plan: Plan, shard: int) -> int:
     return min(plan.shard_rows, plan.items - shard * plan.shard_rows)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Threads may add up in another order, and a last bit decide how a latent is rounded: so there is one."""
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else 0
-    if torch:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch:
-            torch.set_num_threads(before)

@@ -14,16 +14,14 @@ import pickle
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from enfold.errors import EnfoldError, UsageError
-
-if TYPE_CHECKING:
-    from enfold.learners.manifest import ShardDone
-    from enfold.learners.packing import Task
-    from enfold.learners.sources import Item
+from enfold.learners.manifest import ShardDone
+from enfold.learners.sources import Item
+from enfold.learners.tasks import CHUNK, Task, make_rows, write_shard
 
 
 def the_ray() -> Any:
@@ -67,8 +65,6 @@ def run_ray(task: Task, parts: Sequence[tuple[int, tuple[Item, ...]]], folder: P
 
 def _shard(batch: dict[str, Any], task: Task, folder: str, to: str, strict: bool) -> dict[str, Any]:
     """One shard, in a process of Ray's. Errors on purpose come back as they are, not wrapped in Ray's."""
-    from enfold.learners.packing import CHUNK, make_rows, write_shard
-
     results: list[Any] = []
     for packed in batch["part"]:
         number, items = pickle.loads(packed)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from enfold.entropy.coders import Encoder
 from enfold.strips import StripLatents
 from enfold.testing import VARIATIONS, sample, symbols_hash, symbols_in_process
+
+
+def pictures():
+    """(picture, quality): a few that are made, and up to a hundred of the folder ENFOLD_TEST_PICTURES, if it is set."""
+    for number, (height, width, quality) in enumerate([(1, 1, 50), (57, 101, 10), (256, 384, 75), (130, 70, 100)]):
+        yield sample(height, width, seed=number), quality
+    if folder := os.environ.get("ENFOLD_TEST_PICTURES"):
+        for number, path in enumerate(sorted(Path(folder).iterdir())[:100]):
+            yield np.asarray(Image.open(path).convert("RGB")), 1 + 37 * number % 100
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +29,7 @@ def written(codec, tmp_path_factory):
     """Files of several sizes and qualities, and the symbols that their encoder saw."""
     folder = tmp_path_factory.mktemp("exact")
     paths, hashes = [], []
-    for number, (height, width, quality) in enumerate([(1, 1, 50), (57, 101, 10), (256, 384, 75), (130, 70, 100)]):
-        picture = sample(height, width, seed=number)
+    for number, (picture, quality) in enumerate(pictures()):
         path = folder / f"{number}.enf"
         path.write_bytes(codec.encode(picture, quality=quality))
         paths.append(path)
