@@ -2,7 +2,6 @@
 
     python demos/circuit_inpainting.py                      on digits that the circuit draws itself
     python demos/circuit_inpainting.py IMAGES               on an .npy or IDX file, or a folder, of 28×28 pictures
-    python demos/circuit_inpainting.py IMAGES circuit-fashion
 
 Left to right: the picture; what is known of it; every pixel's mean given that; the most probable
 picture; three that were drawn. Below them, what files say of themselves: bits a pixel of digits, of digits

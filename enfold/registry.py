@@ -41,7 +41,6 @@ _OURS = (
     Entry("walloc-rgb-4x", "photographs; 48 latents for each 8×8 block, up to high quality", **_WALLOC),
     Entry("hyper-rgb", "photographs; the smallest file at a given quality", **_HYPER),
     Entry("circuit-mnist", "handwritten digits, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
-    Entry("circuit-fashion", "pictures of clothes, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
 )
 
 

@@ -35,7 +35,7 @@ CODED, STORED = b"", b"\1"      # the header's parameters: by the circuit; each 
 LOSSLESS = 100                  # the quality of every latent
 
 
-CONFIGS = {"circuit-mnist": CircuitPlan((28, 28), 256, 64), "circuit-fashion": CircuitPlan((28, 28), 256, 64)}
+CONFIGS = {"circuit-mnist": CircuitPlan((28, 28), 256, 64)}
 
 
 class CircuitLatents(LatentCodec):
