@@ -34,10 +34,13 @@ _WALLOC = {"codec": "enfold.codecs.walloc:Walloc", "latents": "enfold.codecs.wal
 _HYPER = {"codec": "enfold.codecs.hyper:Hyper", "latents": "enfold.codecs.hyper_latents:HyperLatents",
           "trainable": "enfold.codecs.hyper_model:HyperModel"}
 
+_CIRCUIT = {"codec": "enfold.codecs.circuit:Circuit", "latents": "enfold.codecs.circuit_latents:CircuitLatents"}
+
 _OURS = (
     Entry("walloc-rgb-16x", "photographs; 12 latents for each 8×8 block, the fastest to learn from", **_WALLOC),
     Entry("walloc-rgb-4x", "photographs; 48 latents for each 8×8 block, up to high quality", **_WALLOC),
     Entry("hyper-rgb", "photographs; the smallest file at a given quality", **_HYPER),
+    Entry("circuit-mnist", "handwritten digits, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
 )
 
 

@@ -20,12 +20,15 @@ MAY_IMPORT = {
     "registry": {"errors"},
     "entropy": {"errors"},
     "layers": set(),
+    "trees": {"errors", "entropy"},
     "strips": {"errors", "geometry", "container", "codec", "entropy"},
     "codec": {"errors", "geometry", "container", "media", "entropy"},
-    "codecs": {"errors", "geometry", "container", "media", "registry", "codec", "strips", "entropy", "layers"},
+    "codecs": {"errors", "geometry", "container", "media", "registry", "codec", "strips", "entropy", "layers",
+               "trees"},
     "targets": {"errors", "codec", "media"},
     "pretrained": {"errors", "registry", "codec", "media"},
-    "learners": {"errors", "geometry", "media", "container", "codec", "pretrained", "registry", "entropy", "layers"},
+    "learners": {"errors", "geometry", "media", "container", "codec", "pretrained", "registry", "entropy", "layers",
+                 "trees"},
     "testing": {"errors", "container", "codec", "media"},
     "bench": {"errors", "geometry", "media", "container", "registry", "entropy", "learners"},
     "cli": None,            # the public face and what hangs on it
@@ -79,7 +82,7 @@ def test_learners_name_no_codec_family():
 
 @pytest.mark.parametrize("module", ["enfold", "enfold.container", "enfold.registry", "enfold.pretrained",
                                     "enfold.codec", "enfold.entropy.coders", "enfold.codecs.walloc_latents",
-                                    "enfold.codecs.hyper_latents"])
+                                    "enfold.codecs.hyper_latents", "enfold.codecs.circuit_latents"])
 def test_importing_needs_no_torch(module):
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

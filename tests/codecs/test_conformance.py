@@ -30,13 +30,15 @@ class _Broken:
 def _faults(codec):
     grey = np.zeros((5, 5), np.uint8)
     counter = iter(range(10**6))
+    lossless = getattr(codec, "lossless", False)
     return {
         "round_trip_keeps_size_mode_and_alpha": {"decode": lambda data, **_: Picture(grey)},
-        "quality_orders_bytes_and_error": {"encode": lambda media, **_: codec.encode(media)},
+        "quality_orders_bytes_and_error": {"decode": lambda data, **_: Picture(grey)} if lossless else
+                                          {"encode": lambda media, **_: codec.encode(media)},
         "colour_profile_is_kept": {"encode": lambda media, **_: codec.encode(np.asarray(media))},
-        "encoding_is_deterministic": {"encode": lambda media, **_: codec.encode(media, quality=50 + next(counter) % 9)},
+        "encoding_is_deterministic": {"encode": lambda media, **_: codec.encode(media[next(counter) % 9:])},
         "latents_of_media_and_bytes_agree": {"latents": lambda source, quality=9: codec.latents(
-            source, quality=quality if isinstance(source, bytes) else 9)},
+            source if isinstance(source, bytes) else 255 - source, quality=quality)},
         "bad_quality_is_refused_in_words": {"encode": lambda media, **_: codec.encode(media)},
         "limits_hold": {"decode": lambda data, **_: codec.decode(data)},
         "repr_names_codec_and_weights": {"repr": lambda: "codec"},
