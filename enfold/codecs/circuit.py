@@ -86,10 +86,6 @@ class Circuit(PictureCodec):
         planes = latent.symbols.transpose(1, 2, 0)
         return np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3)))
 
-    def cost_bits(self, latent: Latent) -> float:
-        """What the circuit says that a latent costs; `write` adds the byte coder's share."""
-        return self.latent_codec.bits(latent.symbols)
-
 
 def _are_many(media: Any) -> bool:
     """An array (N, H, W), and no picture (H, W, channels)."""

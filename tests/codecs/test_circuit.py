@@ -120,7 +120,7 @@ def test_what_the_circuit_says_is_what_is_written(codec):
     images = strokes(40)
     latent = codec.latents(images)
     written = 8 * sum(len(stream) for stream in codec.write(latent)[1])
-    assert abs(written - codec.cost_bits(latent)) <= 0.005 * written + 8 * 3 * 2
+    assert abs(written - codec.latent_codec.bits(latent.symbols)) <= 0.005 * written + 8 * 3 * 2
 
 
 def test_a_stroke_written_once_decodes_for_ever():
