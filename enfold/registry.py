@@ -19,13 +19,15 @@ from enfold.errors import UsageError
 class Entry:
     """One codec. `codec` and `latents` are 'module:Class': the whole codec, and the half of it
     that turns bytes into latents, which need not import torch. `trainable` is what `enfold train`
-    trains, None where there is nothing to train."""
+    trains, made of the codec's name, None where there is nothing to train; `trainer` is who trains it, a
+    `learners.trainer.Trainer`."""
 
     name: str
     summary: str
     codec: str
     latents: str
     trainable: str | None = None
+    trainer: str = "enfold.learners.train_codec:PICTURES"
 
 
 _WALLOC = {"codec": "enfold.codecs.walloc:Walloc", "latents": "enfold.codecs.walloc_latents:WallocLatents",

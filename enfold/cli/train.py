@@ -1,4 +1,4 @@
-"""`enfold train`: a codec's weights, from a folder of pictures.
+"""`enfold train`: a codec's weights, from what it is to be used for: pictures, sound, arrays.
 
 OUT holds the run: checkpoints and a log while it goes, the weights and their card at the end.
 The same command takes up a run where it stopped, and writes the weights of one that is finished
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json as json_text
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from enfold.cli.options import Json, Threads, print_json, use_threads
 from enfold.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
-    from enfold.learners.train_codec import Progress, Recipe
+    from enfold.learners.trainer import Report, Trainer
     from enfold.pretrained import Card
 
 EXAMPLES = """\b
@@ -36,7 +36,6 @@ Examples:
   ENFOLD_WEIGHTS=run enfold encode photo.png                uses what was trained
   ENFOLD_WEIGHTS=run enfold train walloc-rgb-16x photos/ run2/ --prior-only     its files get smaller"""
 
-CURVE_ROWS = 24
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,23 @@ class Trained:
 def command(
     codec: Annotated[str, typer.Argument(metavar="CODEC", help="A name that `enfold models` lists.",
                                          show_default=False)],
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of pictures; every 40th is held out.",
-                                         show_default=False)],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of pictures, of sound, or what else the codec "
+                                         "is for; every 40th is held out.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the run.", show_default=False)], *,
-    minutes: Annotated[float, typer.Option("--minutes", metavar="N", min=0,
-                                               help="Wall clock, all sittings together.")] = 60.0,
-    steps: Annotated[int, typer.Option("--steps", metavar="N", min=0,
-                                           help="If not 0, so many steps, whatever the time.")] = 0,
-    batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Crops a step.")] = 16,
-    crop: Annotated[int, typer.Option("--crop", metavar="N", min=8, help="Side of a crop, in pixels.")] = 128,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="X", min=0, help="At its highest.")] = 1e-3,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything random.")] = 0,
+    minutes: Annotated[float | None, typer.Option("--minutes", metavar="N", min=0, show_default=False,
+                                                  help="Wall clock, all sittings together.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", metavar="N", min=0, show_default=False,
+                                              help="If not 0, so many steps, whatever the time.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", metavar="N", min=1, show_default=False,
+                                              help="Samples a step.")] = None,
+    crop: Annotated[int | None, typer.Option("--crop", metavar="N", min=8, show_default=False,
+                                             help="Side of a crop in pixels, or its length in samples.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", metavar="X", min=0, show_default=False,
+                                                        help="At its highest.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, show_default=False,
+                                             help="Of everything random.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=X", show_default=False, help="Anything "
+                                                       "else of the codec's recipe; may be repeated.")] = None,
     from_weights: Annotated[bool, typer.Option("--from-weights", help="Begin with the weights in use, not from "
                                                "nothing.")] = False,
     prior_only: Annotated[bool, typer.Option("--prior-only", help="Train the prior alone, of the weights in use, on "
@@ -71,44 +76,53 @@ def command(
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="What the card shall say of the data.")] = "",
     threads: Threads = 0, json: Json = False,
 ) -> None:
-    """Train a codec's weights on a folder of pictures."""
+    """Train a codec's weights. What an option leaves open, the codec's own recipe says; its card tells."""
     from enfold import registry
 
-    path = registry.entry(codec).trainable
-    if path is None:
+    entry = registry.entry(codec)
+    if entry.trainable is None:
         raise UsageError(f"{codec} has nothing to train")
-    if not data.is_dir():
-        raise UsageError(f"DATA is {str(data)!r}, which is no folder: name a folder of pictures")
-    from enfold.learners.train_codec import Recipe, pictures, train
+    trainer: Trainer = registry.resolve(entry.trainer)
+    if not data.exists():
+        raise UsageError(f"DATA is {str(data)!r}, and nothing is there: name {trainer.data}")
     from enfold.pretrained import weights
     from enfold.pretrained.writing import write_model
 
-    trained_on, held_out = pictures(data)
-    if not trained_on:
-        raise UsageError(f"{data} holds {len(held_out)} pictures, too few to train on: name a folder with more")
-    data_about = {"folder": data.resolve().name, "pictures": len(trained_on), "held_out": len(held_out), "note": note}
+    data_about = {**trainer.about(data), "note": note}
     if prior_only:
         use_threads(threads)
-        trainable: Any = registry.resolve(path)(codec)
-        _say_made(_train_prior(trainable, codec, data, out, steps, seed, data_about, as_json=json), as_json=json)
+        trainable: Any = registry.resolve(entry.trainable)(codec)
+        _say_made(_train_prior(trainable, codec, data, out, steps or 0, seed or 0, data_about, as_json=json),
+                  as_json=json)
         return
-    recipe = Recipe(steps=steps, minutes=minutes, batch=batch, crop=crop, learning_rate=learning_rate, seed=seed)
+    options = {"minutes": minutes, "steps": steps, "batch": batch, "crop": crop, "learning_rate": learning_rate,
+               "seed": seed}
+    recipe = trainer.made_recipe({name: value for name, value in options.items() if value is not None}
+                                 | dict(map(_setting, settings or ())))
     before = _in_use(codec, out) if from_weights else None
     _claim(out, codec, recipe, before)
     use_threads(threads)
     try:
-        with _display(as_json=json) as show:
-            model: Any = train(registry.resolve(path)(codec), recipe, data, out, show,
-                               None if before is None else weights(before))
+        with _display(trainer, as_json=json) as show:
+            arrays = trainer.train(registry.resolve(entry.trainable)(codec), recipe, data, out, threads=threads,
+                                   report=show, start=None if before is None else weights(before))
     except KeyboardInterrupt:
         say("the same command goes on from the last checkpoint")
         raise
     except OSError as error:
         raise MediaError(f"training on {data} into {out} stopped: {error}; the same command goes on "
                          "from the last checkpoint") from error
-    about = {"trained_by": _enfold(), **_history(out / "log.jsonl"), "recipe": asdict(recipe),
+    about = {"trained_by": _enfold(), **trainer.history(out), "recipe": asdict(recipe),
              "data": data_about, **({} if before is None else {"before": _past(before)})}
-    _say_made(_trained(write_model(out, codec, model.frozen(), about)), as_json=json)
+    _say_made(_trained(write_model(out, codec, arrays, about)), as_json=json)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """NAME=X as the two."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"--set {text!r}: it takes NAME=X, as in --set hard_from=0.6")
+    return name.replace("-", "_"), value
 
 
 def _train_prior(trainable: Any, codec: str, data: Path, out: Path, steps: int, seed: int,
@@ -172,7 +186,7 @@ def _say_made(made: Trained, *, as_json: bool) -> None:
         say(f"{made.weights} and its card are written, fingerprint {made.fingerprint}")
 
 
-def _claim(out: Path, codec: str, recipe: Recipe, before: Card | None) -> None:
+def _claim(out: Path, codec: str, recipe: Any, before: Card | None) -> None:
     """Notes in OUT what is trained there; refuses to mix two runs."""
     from enfold.media import replace_file
 
@@ -188,20 +202,6 @@ def _claim(out: Path, codec: str, recipe: Recipe, before: Card | None) -> None:
     replace_file(note, json_text.dumps(run, indent=1).encode())
 
 
-def _history(log: Path) -> dict[str, Any]:
-    """Of a run's log, what its card says."""
-    rows = [json_text.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
-    if not rows:
-        return {}
-    every = -(-len(rows) // CURVE_ROWS)
-    curve = [{"step": row["step"], "minutes": round(row["minutes"], 1), "loss": round(row["loss"], 4),
-              "held_out": [[round(number, 4) for number in point] for point in row["validation"]]}
-             for row in rows[::-1][::every][::-1]]       # counted from the end, so that the last is kept
-    last = rows[-1]
-    return {"steps": last["step"], "minutes": round(last["minutes"], 1), "skipped_steps": last["skipped"],
-            "curve": curve}
-
-
 def _enfold() -> str:
     from enfold import __version__
 
@@ -209,34 +209,25 @@ def _enfold() -> str:
 
 
 @contextmanager
-def _display(*, as_json: bool) -> Iterator[Callable[[Progress], None]]:
-    """Where progress is shown: JSON lines, a bar on a terminal, or else a line at each validation."""
+def _display(trainer: Trainer, *, as_json: bool) -> Iterator[Report]:
+    """Where progress is shown: JSON lines, a bar on a terminal, or else a line at each milestone."""
     if as_json:
         yield print_json
         return
     if not sys.stderr.isatty():
-        yield lambda progress: say(_in_words(progress)) if progress.validation else None
+        yield lambda progress: say(trainer.words(progress)) if trainer.is_milestone(progress) else None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-    with Bars(*columns, console=Console(stderr=True), redirect_stdout=False) as bars:
-        task = bars.add_task("reading pictures", total=1.0)
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bars:
+        task = bars.add_task("reading the data", total=1.0)
 
-        def show(progress: Progress) -> None:
-            text = _in_words(progress)
-            bars.update(task, completed=progress.fraction, description=text if not progress.validation else None)
-            if progress.validation:
+        def show(progress: Any) -> None:
+            text, stays = trainer.words(progress), trainer.is_milestone(progress)
+            bars.update(task, completed=progress.fraction, description=None if stays else text)
+            if stays:
                 bars.console.print(text, highlight=False)
 
         yield show
-
-
-def _in_words(progress: Progress) -> str:
-    where = f"step {progress.step:,}, {progress.minutes:.1f} min"
-    if not progress.validation:
-        return f"{where}: loss {progress.loss:.3f}, {progress.bpp:.2f} bpp"
-    held_out = "  ".join(f"{bpp:.2f} bpp {psnr_db:.1f} dB" for _, bpp, psnr_db in progress.validation)
-    return f"{where}, held out: {held_out}"

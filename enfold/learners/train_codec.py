@@ -5,7 +5,8 @@ to hard-rounded latents with a frozen encoder, follow the fraction that is done.
 checkpoints as it goes and takes up where the last one stopped. What is shipped is a moving
 average of the weights.
 
-What a codec must offer is `layers.trainable.Trainable`. No codec family is named here.
+What a codec must offer is `layers.trainable.Trainable`. No codec family is named here. `PICTURES` is what
+the registry names.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +27,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from enfold.errors import UsageError
 from enfold.layers.trainable import Trainable
+from enfold.learners.trainer import Report, Trainer, log_rows, thinned
 
 HELD_OUT_CROP = 256          # side of the centre crop that is validated on
 HELD_OUT_EVERY = 40          # every so many-th picture is for validation, never trained on
@@ -278,3 +282,46 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer,
                 if value.dim() == 4 else value for key, value in moments.items()}
     return average
 
+
+
+class PictureTrainer(Trainer):
+    """`train` as the command line knows it."""
+
+    recipe = Recipe
+    data = "a folder of pictures"
+
+    def about(self, data: Path) -> dict[str, Any]:
+        if not data.is_dir():
+            raise UsageError(f"DATA is {str(data)!r}, which is no folder: name {self.data}")
+        trained_on, held_out = pictures(data)
+        if not trained_on:
+            raise UsageError(f"{data} holds {len(held_out)} pictures, too few to train on: name a folder with more")
+        return {"folder": data.resolve().name, "pictures": len(trained_on), "held_out": len(held_out)}
+
+    def train(self, trainable: Any, recipe: Any, data: Path, out: Path, *, threads: int, report: Report,
+              start: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        return train(trainable, recipe, data, out, report, start).frozen()
+
+    def history(self, out: Path) -> dict[str, Any]:
+        rows = log_rows(out / "log.jsonl")
+        if not rows:
+            return {}
+        curve = [{"step": row["step"], "minutes": round(row["minutes"], 1), "loss": round(row["loss"], 4),
+                  "held_out": [[round(number, 4) for number in point] for point in row["validation"]]}
+                 for row in thinned(rows)]
+        last = rows[-1]
+        return {"steps": last["step"], "minutes": round(last["minutes"], 1), "skipped_steps": last["skipped"],
+                "curve": curve}
+
+    def words(self, progress: Progress) -> str:
+        where = f"step {progress.step:,}, {progress.minutes:.1f} min"
+        if not progress.validation:
+            return f"{where}: loss {progress.loss:.3f}, {progress.bpp:.2f} bpp"
+        held_out = "  ".join(f"{bpp:.2f} bpp {psnr_db:.1f} dB" for _, bpp, psnr_db in progress.validation)
+        return f"{where}, held out: {held_out}"
+
+    def is_milestone(self, progress: Progress) -> bool:
+        return bool(progress.validation)
+
+
+PICTURES = PictureTrainer()

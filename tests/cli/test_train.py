@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import tomllib
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 import enfold as face
-from enfold.cli import train
 from enfold.pretrained import read_card, weights
 
 QUICK = ("--batch", 2, "--crop", 16)
@@ -74,7 +72,7 @@ def test_progress_is_json_on_request(enfold, data):
 
 def test_folder_without_pictures_is_refused(enfold, data):
     os.mkdir("empty")
-    for folder, reason in (("nowhere", "no folder"), ("empty", "too few to train on")):
+    for folder, reason in (("nowhere", "nothing is there"), ("empty", "too few to train on")):
         result = enfold("train", "plain", folder, "run", "--steps", 1)
         assert result.exit_code == 2
         assert reason in result.stderr
@@ -87,14 +85,20 @@ def test_picture_that_cannot_be_read_is_named(enfold, data):
     assert "broken.png" in result.stderr
 
 
-def test_defaults_are_those_of_the_recipe():
+def test_what_is_not_said_is_the_recipes(enfold, data):
     from enfold.learners.train_codec import Recipe
 
-    recipe = {field.name: field.default for field in fields(Recipe)}
-    options = inspect.signature(train.command).parameters
-    shared = set(recipe) & set(options)
-    assert shared >= {"minutes", "steps", "batch", "crop", "seed", "learning_rate"}
-    assert {name: options[name].default for name in shared} == {name: recipe[name] for name in shared}
+    assert enfold("train", "plain", data, "run", "--steps", 1, *QUICK, "--set", "hard_from=0.5").exit_code == 0
+    recipe = tomllib.loads(Path("run/plain.toml").read_text())["recipe"]
+    assert recipe == asdict(Recipe(steps=1, batch=2, crop=16, hard_from=0.5))
+
+
+@pytest.mark.parametrize(("setting", "reason"), [("colour=3", "colour is no part of this codec's recipe"),
+                                                 ("clip=much", "clip is 'much'; it must be a number like 1.0"),
+                                                 ("clip", "it takes NAME=X")])
+def test_a_setting_that_means_nothing_is_refused(enfold, data, setting, reason):
+    result = enfold("train", "plain", data, "run", "--set", setting)
+    assert result.exit_code == 2 and reason in result.stderr.replace("\n", " ")
 
 
 def test_a_run_begins_with_the_weights_in_use(enfold, data, monkeypatch):
