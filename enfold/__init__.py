@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enfold.codec import Codec, Latent
     from enfold.container import Limits, Summary
-    from enfold.media import Picture
 
 __version__ = "0.1.0"
 __all__ = ["codec_names", "decode", "encode", "info", "latents", "load"]
@@ -52,17 +51,23 @@ def encode(media: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None
     return model.encode(media, quality=quality, keep_metadata=keep_metadata)
 
 
-def decode(data: bytes, *, limits: Limits | None = None) -> Picture:
+def decode(data: bytes, *, limits: Limits | None = None, **options: Any) -> Any:
     """A file → the media, of the size and mode that went in; NumPy takes it as an array.
+
+    A `Picture`, a `Sound`, or what else the codec is for. options: the codec's own. Those of sound take
+    start_s and stop_s, a part in seconds, and allow_partial: what is damaged becomes silence, with a warning
+    that names it.
 
     Raises BitstreamError where the file is damaged, LimitError where it asks for more than
     `limits` allows, MissingWeightsError where the weights that wrote it are not at hand.
     """
-    from enfold.container import Limits, unpack
+    from enfold.container import Limits, read_start, unpack
 
     limits = limits or Limits()
-    header = unpack(data, limits).header     # all of it verified before any weights are looked for
-    return _loaded(header.codec, header.fingerprint).decode(data, limits=limits)
+    partial = options.get("allow_partial")      # else all of it is verified before any weights are looked for
+    header = read_start(memoryview(data))[0] if partial else unpack(data, limits).header
+    codec: Any = _loaded(header.codec, header.fingerprint)
+    return codec.decode(data, limits=limits, **options)
 
 
 def latents(source: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None,

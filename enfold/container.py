@@ -201,7 +201,7 @@ def unpack(data: bytes | bytearray | memoryview, limits: Limits = Limits()) -> C
     """
     view = _bytes_view(data)
     limits.check("max_bytes", len(view))
-    header, at, running = _read_header(view)
+    header, at, running = read_start(view)
     sections = []
     for entry in _entries(view, at, limits):
         running = _crc(running, view[entry.start : entry.data_end])
@@ -219,7 +219,7 @@ def unpack(data: bytes | bytearray | memoryview, limits: Limits = Limits()) -> C
 def peek(data: bytes | bytearray | memoryview, limits: Limits = Limits()) -> Summary:
     """The header (verified) and where the sections lie (not verified): no section's data is read."""
     view = _bytes_view(data)
-    header, at, _ = _read_header(view)
+    header, at, _ = read_start(view)
     return Summary(header, tuple(_entries(view, at, limits)))
 
 
@@ -250,7 +250,7 @@ def _sample_part(header: Header) -> bytes:
 # Reading it.
 
 
-def _read_header(view: memoryview) -> tuple[Header, int, int]:
+def read_start(view: memoryview) -> tuple[Header, int, int]:
     """Header, where the first section starts, and the CRC up to there."""
     if not is_enf(view):
         raise BitstreamError(_foreign(bytes(view[:16])), offset=0, section=HEADER)

@@ -20,7 +20,7 @@ class Entry:
     """One codec. `codec` and `latents` are 'module:Class': the whole codec, and the half of it
     that turns bytes into latents, which need not import torch. `trainable` is what `enfold train`
     trains, made of the codec's name, None where there is nothing to train; `trainer` is who trains it, a
-    `learners.trainer.Trainer`."""
+    `learners.trainer.Trainer`. `medium`: what `encode` takes, picture or sound."""
 
     name: str
     summary: str
@@ -28,6 +28,7 @@ class Entry:
     latents: str
     trainable: str | None = None
     trainer: str = "enfold.learners.train_codec:PICTURES"
+    medium: str = "picture"
 
 
 _WALLOC = {"codec": "enfold.codecs.walloc:Walloc", "latents": "enfold.codecs.walloc_latents:WallocLatents",
@@ -38,10 +39,18 @@ _HYPER = {"codec": "enfold.codecs.hyper:Hyper", "latents": "enfold.codecs.hyper_
 
 _CIRCUIT = {"codec": "enfold.codecs.circuit:Circuit", "latents": "enfold.codecs.circuit_latents:CircuitLatents"}
 
+_SOUND = {"codec": "enfold.codecs.walloc_sound:WallocSound",
+          "latents": "enfold.codecs.walloc_sound_latents:SoundLatents",
+          "trainable": "enfold.codecs.walloc_sound_model:SoundModel", "trainer": "enfold.learners.train_sound:SOUNDS",
+          "medium": "sound"}
+
 _OURS = (
     Entry("walloc-rgb-16x", "photographs; 12 latents for each 8×8 block, the fastest to learn from", **_WALLOC),
     Entry("walloc-rgb-4x", "photographs; 48 latents for each 8×8 block, up to high quality", **_WALLOC),
     Entry("hyper-rgb", "photographs; the smallest file at a given quality", **_HYPER),
+    Entry("walloc-stereo-5x", "sound in stereo; 108 latents for 256 samples of both channels, up to high quality", **_SOUND),
+    Entry("walloc-stereo-20x", "the same, 27 latents: small files, the fastest to learn from", **_SOUND),
+    Entry("walloc-speech", "speech, mono, 8 to 24 kHz; 64 latents for each 128 samples", **_SOUND),
     Entry("circuit-mnist", "handwritten digits, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
 )
 

@@ -17,18 +17,22 @@ MAY_IMPORT = {
     "geometry": {"errors"},
     "container": {"errors", "geometry"},
     "media": {"errors"},
+    "sounds": {"errors"},
+    "salvage": {"errors", "container"},
+    "sections": {"errors", "geometry", "container", "codec", "entropy"},
+    "sound_codec": {"errors", "geometry", "container", "codec", "salvage", "sections", "sounds"},
     "registry": {"errors"},
     "entropy": {"errors"},
     "layers": set(),
     "trees": {"errors", "entropy"},
     "strips": {"errors", "geometry", "container", "codec", "entropy"},
     "codec": {"errors", "geometry", "container", "media", "entropy"},
-    "codecs": {"errors", "geometry", "container", "media", "registry", "codec", "strips", "entropy", "layers",
-               "trees"},
+    "codecs": {"errors", "geometry", "container", "media", "registry", "codec", "strips", "sections", "sound_codec",
+               "entropy", "layers", "trees"},
     "targets": {"errors", "codec", "media"},
     "pretrained": {"errors", "registry", "codec", "media"},
-    "learners": {"errors", "geometry", "media", "container", "codec", "pretrained", "registry", "entropy", "layers",
-                 "trees"},
+    "learners": {"errors", "geometry", "media", "sounds", "container", "codec", "pretrained", "registry", "entropy",
+                 "layers", "trees"},
     "testing": {"errors", "container", "codec", "media"},
     "bench": {"errors", "geometry", "media", "container", "registry", "entropy", "learners"},
     "cli": None,            # the public face and what hangs on it
@@ -82,7 +86,8 @@ def test_learners_name_no_codec_family():
 
 @pytest.mark.parametrize("module", ["enfold", "enfold.container", "enfold.registry", "enfold.pretrained",
                                     "enfold.codec", "enfold.entropy.coders", "enfold.codecs.walloc_latents",
-                                    "enfold.codecs.hyper_latents", "enfold.codecs.circuit_latents"])
+                                    "enfold.codecs.hyper_latents", "enfold.codecs.circuit_latents",
+                                    "enfold.codecs.walloc_sound_latents", "enfold.sounds"])
 def test_importing_needs_no_torch(module):
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -31,6 +31,7 @@ from enfold.entropy.interlaced import code_grid
 from enfold.entropy.meter import Meter, round_through
 from enfold.geometry import ImageGeometry
 from enfold.layers import lifting
+from enfold.layers.compand import Compand
 from enfold.layers.packets import WaveletPackets
 from enfold.layers.parts import load_parts, ready
 from enfold.layers.quality import qualities
@@ -45,27 +46,6 @@ SYNTHESIS_TILE = 224        # blocks a side, decoded at once
 SYNTHESIS_HALO = 16         # blocks: the network sees 9 and the inverse packets 4
 
 
-class Compand(nn.Module):
-    """y → sign(y)·s·((1 + |y|/s)^p − 1)/p: linear near zero, a power p in (0, 1) far away."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.raw_power = nn.Parameter(torch.full((channels, 1, 1), 2.2))   # p = 0.9
-
-    @property
-    def power(self) -> Tensor:
-        return self.raw_power.sigmoid()
-
-    def forward(self, y: Tensor) -> Tensor:
-        grown = (1 + y.abs() / COMPAND_WIDTH) ** self.power - 1
-        return y.sign() * grown * (COMPAND_WIDTH / self.power)
-
-    def expand(self, u: Tensor) -> Tensor:
-        """The inverse of `forward`."""
-        grown = (1 + u.abs() * (self.power / COMPAND_WIDTH)) ** (1 / self.power) - 1
-        return u.sign() * grown * COMPAND_WIDTH
-
-
 class Analysis(nn.Module):
     """Pixels (B, 3, H, W) in 0…255 → companded latents (B, C, H/8, W/8), in grey levels."""
 
@@ -73,7 +53,7 @@ class Analysis(nn.Module):
         super().__init__()
         self.packets = WaveletPackets(LEVELS)
         self.linear = nn.Conv2d(BANDS, config.latents, 1, bias=False)
-        self.compand = Compand(config.latents)
+        self.compand = Compand(config.latents, COMPAND_WIDTH)
 
     def forward(self, pixels: Tensor) -> Tensor:
         coefficients = self.packets.analysis(pixels - 128.0).permute(0, 2, 3, 1)    # blocks outside, bands inside

@@ -122,8 +122,8 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
     """Codes a grid of latents (..., C, h, w) and returns it.
 
     coder: Meter, Encoder or Decoder. density: of location and scale. weights: as named by
-    `weight_shapes`, with any octaves and hidden layer. floor: (..., C, 1) the scale where all that is known
-    is zero. groups: sizes that add up to C. latent: what to code, real-valued under a Meter,
+    `weight_shapes`, with any octaves and hidden layer. floor: (..., C, 1), or (..., C, h, 1), the scale where
+    all that is known is zero. groups: sizes that add up to C. latent: what to code, real-valued under a Meter,
     integers under an Encoder, None under a Decoder.
     """
     octaves = next(n for n in itertools.count() if f"mean_{7 + 3 * n}" not in weights)
@@ -133,11 +133,15 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
         rows, columns = lattice[-2:]
         if not rows or not columns:
             continue
+        least = floor
+        if floor.ndim == len(shape):
+            of_rows = coder.zeros(lattice) + floor[..., phase.start[0]::phase.step, :]
+            least = of_rows.reshape(*lattice[:-2], rows * columns)
         if phase.taps:
             near = coder.gather(grid.seen, _windows(phase, rows, columns, _margin(octaves)))
             active = coder.activity(near, phase.pairs, shape[-3])
             mean = coder.linear(weights[f"mean_{phase.number}"], near)
-            scale = floor + coder.linear(weights[f"scale_{phase.number}"], active)
+            scale = least + coder.linear(weights[f"scale_{phase.number}"], active)
             if f"out_{phase.number}" in weights:
                 hidden = coder.rectify(coder.linear(weights[f"near_{phase.number}"], near)
                                        + coder.linear(weights[f"active_{phase.number}"], active), CLIP)
@@ -145,7 +149,7 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
                 mean, scale = mean + more[..., :shape[-3], :], scale + more[..., shape[-3]:, :]
         else:
             mean = coder.zeros((*lattice[:-2], rows * columns))
-            scale = mean + floor
+            scale = mean + least
         missed = None
         start = 0
         for order, size in enumerate(groups):

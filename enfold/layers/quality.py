@@ -63,11 +63,15 @@ def qualities() -> Tensor:
     return torch.arange(100) / 99
 
 
-def rate_distortion(bpp: Tensor, mse: Tensor, position: Tensor, coarsest_step: float, finest_step: float) -> Loss:
-    """bpp, mse in grey levels squared, and position, each (B,) → what a training step minimises."""
+def rate_distortion(bpp: Tensor, mse: Tensor, position: Tensor, coarsest_step: float, finest_step: float,
+                    values: int = 3) -> Loss:
+    """bpp, mse in grey levels squared, and position, each (B,) → what a training step minimises.
+
+    values: how many a pixel has; of sound, 1, with bits a sample and squares of samples.
+    """
     nominal = coarsest_step * (finest_step / coarsest_step) ** position
     # dR/dD of a uniform quantiser at high rate, 6 / (ln 2 · step²) bits a latent
-    slope = 3 * 6 / math.log(2) / nominal.square()
+    slope = values * 6 / math.log(2) / nominal.square()
     # hopeless crops do not own the gradient: what is reported is a mean of decibels
     usual = mse.detach().clamp_min(1).log().mean().exp()
     slope = slope * 2 * usual / (mse.detach() + usual)

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,15 +159,25 @@ def drawn_positions(count: int) -> Tensor:
 def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
           report: Callable[[Progress], None] = lambda progress: None,
           start: Mapping[str, np.ndarray] | None = None) -> Trainable:
-    """Trains `model` on the pictures of `folder`; returns it with the averaged weights.
+    """Trains `model` on the pictures of `folder`; see `run`."""
+    train_files, held_out = pictures(folder)
+    return run(model, recipe, partial(Crops, train_files, recipe), partial(validate, files=held_out), out, report,
+               start)
 
-    Checkpoints go to `out/checkpoint.safetensors`, the log to `out/log.jsonl`. If there is a
-    checkpoint already, the run goes on from it. `report` is called every few seconds. start: the
-    arrays of a model file, that the run begins with in the place of a closed-form start; to go on
-    with such a run takes the same.
+
+def run(model: Trainable, recipe: Any, stream: Callable[[int], Any],
+        check: Callable[[Trainable], tuple[Row, ...]], out: Path,
+        report: Callable[[Progress], None] = lambda progress: None,
+        start: Mapping[str, np.ndarray] | None = None, peak: float = 255.0) -> Trainable:
+    """Trains `model`, whatever its medium; returns it with the averaged weights.
+
+    recipe: of the fields of `Recipe` all but those of crops. stream: makes, of a seed, an endless iterator of batches.
+    check: what a model reaches on what is held out. Checkpoints go to `out/checkpoint.safetensors`, the log to
+    `out/log.jsonl`. If there is a checkpoint already, the run goes on from it. `report` is called every few seconds.
+    start: the arrays of a model file, that the run begins with in the place of a closed-form start; to go on
+    with such a run takes the same. peak: what PSNR is counted from.
     """
     out.mkdir(parents=True, exist_ok=True)
-    train_files, held_out = pictures(folder)
     if start is not None:
         model.load(start)
     model.to(memory_format=torch.channels_last)
@@ -179,10 +190,10 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
         step, before_s, skipped = state["step"], state["seconds"], state["skipped"]
         average = _restore(model, optimiser, load_file(checkpoint))
     torch.manual_seed(recipe.seed + step)
-    crops = Crops(train_files, recipe, recipe.seed + step)
+    batches = stream(recipe.seed + step)
     if not average:
         if start is None:
-            model.initialise(torch.cat([next(crops) for _ in range(16)]))
+            model.initialise(torch.cat([next(batches) for _ in range(16)]))
         average = {name: p.detach().clone() for name, p in model.state_dict().items()}
     started = last_saved = last_said = time.monotonic()
 
@@ -192,14 +203,14 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
         return min(done, 1.0)
 
     while (done := fraction()) < 1.0:
-        pixels = next(crops)
-        position = drawn_positions(len(pixels))
+        batch = next(batches)
+        position = drawn_positions(len(batch))
         hard = done >= recipe.hard_from
         rate = recipe.learning_rate * min(1.0, (step + 1) / 200) * \
             (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-6
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = model.loss(pixels, position, hard=hard)
+        loss = model.loss(batch, position, hard=hard)
         optimiser.zero_grad(set_to_none=True)
         loss.total.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -221,13 +232,13 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
             last_said = now
             report(Progress(step, (before_s + now - started) / 60, done, rate, value,
                             loss.bpp.mean().item(),
-                            (10 * torch.log10(255 ** 2 / loss.mse.clamp_min(1e-3))).mean().item(),
+                            (10 * torch.log10(peak ** 2 / loss.mse.clamp_min(1e-3))).mean().item(),
                             skipped))
         if (now - last_saved > 60 * recipe.checkpoint_minutes and not streak) or fraction() >= 1.0:
             seconds = before_s + now - started
             _save(out, model, optimiser, average, step, seconds, skipped)
             progress = Progress(step, seconds / 60, done, rate, value, loss.bpp.mean().item(), 0.0,
-                                skipped, _validated(model, average, held_out))
+                                skipped, _validated(model, average, check))
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(asdict(progress)) + "\n")
             report(progress)
@@ -242,12 +253,13 @@ def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
         torch._foreach_lerp_([average[name] for name in own], list(own.values()), 1 - decay)
 
 
-def _validated(model: Trainable, average: dict[str, Tensor], files: list[Path]) -> tuple[Row, ...]:
-    """`validate` with the averaged weights in place; puts the model's own back."""
+def _validated(model: Trainable, average: dict[str, Tensor], check: Callable[[Trainable], tuple[Row, ...]]
+               ) -> tuple[Row, ...]:
+    """`check` with the averaged weights in place; puts the model's own back."""
     own = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(average)
     try:
-        return validate(model, files)
+        return check(model)
     finally:
         model.load_state_dict(own)
 
@@ -287,7 +299,7 @@ def _restore(model: nn.Module, optimiser: torch.optim.Optimizer,
 class PictureTrainer(Trainer):
     """`train` as the command line knows it."""
 
-    recipe = Recipe
+    recipe: type[Any] = Recipe
     data = "a folder of pictures"
 
     def about(self, data: Path) -> dict[str, Any]:
