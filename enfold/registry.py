@@ -48,7 +48,7 @@ _OURS = (
     Entry("walloc-rgb-16x", "photographs; 12 latents for each 8×8 block, the fastest to learn from", **_WALLOC),
     Entry("walloc-rgb-4x", "photographs; 48 latents for each 8×8 block, up to high quality", **_WALLOC),
     Entry("hyper-rgb", "photographs; the smallest file at a given quality", **_HYPER),
-    Entry("walloc-stereo-5x", "sound in stereo; 108 latents for 256 samples of both channels, up to high quality", **_SOUND),
+    Entry("walloc-stereo-5x", "sound in stereo; 108 latents for each 256 samples, up to high quality", **_SOUND),
     Entry("walloc-stereo-20x", "the same, 27 latents: small files, the fastest to learn from", **_SOUND),
     Entry("walloc-speech", "speech, mono, 8 to 24 kHz; 64 latents for each 128 samples", **_SOUND),
     Entry("circuit-mnist", "handwritten digits, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),

@@ -49,12 +49,23 @@ class ResidualInTime(nn.Module):
         return x + self.second(self.first(x).relu_())
 
 
+class Mix(nn.Module):
+    """Sums of channels, weighted: (B, inputs, T) → (B, outputs, T)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight @ x
+
+
 class SoundAnalysis(nn.Module):
     """Bands (B, sides · bands, T) → companded latents (B, C, T), in units of 16 bits."""
 
     def __init__(self, config: SoundConfig) -> None:
         super().__init__()
-        self.linear = nn.Conv1d(config.sides * config.bands, config.latents, 1, bias=False)
+        self.linear = Mix(config.sides * config.bands, config.latents)
         self.compand = Compand(config.latents, config.compand_width, axes=1, power=0.97)
 
     def forward(self, bands: Tensor) -> Tensor:
@@ -70,14 +81,12 @@ class SoundSynthesis(nn.Module):
     def __init__(self, config: SoundConfig) -> None:
         super().__init__()
         bands = config.sides * config.bands
-        self.skip = nn.Conv1d(config.latents, bands, 1, bias=False)
+        self.skip = Mix(config.latents, bands)
         self.register_buffer("spread", torch.ones(config.latents, 1))
         self.register_buffer("scale", torch.ones(bands, 1))
         self.head = nn.Conv1d(config.latents + 1, config.width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualInTime(config.width) for _ in range(config.blocks)))
-        self.tail = nn.Conv1d(config.width, bands, 1)
-        for start in self.tail.parameters():            # before training, the linear skip alone decodes
-            nn.init.zeros_(start)
+        self.tail = Mix(config.width, bands)            # zero: before training, the linear skip alone decodes
 
     def forward(self, latents: Tensor, position: Tensor) -> Tensor:
         plane = (2 * position - 1).view(-1, 1, 1).expand(-1, 1, latents.shape[-1])

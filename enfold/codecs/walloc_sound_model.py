@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from enfold.codecs.walloc_model import PriorWeights, frozen_prior
-from enfold.codecs.walloc_sound import SoundAnalysis, SoundSynthesis, to_bands
+from enfold.codecs.walloc_sound import PRICE, SoundAnalysis, SoundSynthesis, to_bands
 from enfold.codecs.walloc_sound_latents import CONFIGS
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import OCTAVES, code_grid
-from enfold.entropy.meter import Meter, round_through
+from enfold.entropy.meter import Meter, Quantizer, round_through
 from enfold.layers import waves
 from enfold.layers.parts import load_parts
 from enfold.layers.quality import ByQuality, qualities, rate_distortion
@@ -67,8 +67,8 @@ class SoundModel(Trainable):
         # least squares by what the kept bands tell of all others
         back = covariance @ kept.T @ torch.linalg.inv(kept @ covariance @ kept.T)
         spread = (kept @ covariance @ kept.T).diagonal().sqrt()
-        self.analysis.linear.weight.copy_(kept[:, :, None])
-        self.synthesis.skip.weight.copy_(back[:, :, None])
+        self.analysis.linear.weight.copy_(kept)
+        self.synthesis.skip.weight.copy_(back)
         self.synthesis.spread.copy_(spread[:, None])
         self.synthesis.scale.copy_(NETWORK_SCALE * covariance.diagonal().sqrt()[:, None])
         # each latent's scale where nothing is known, over the range of steps
@@ -87,8 +87,12 @@ class SoundModel(Trainable):
         spare = config.sides * config.rows - config.latents
         grid = torch.nn.functional.pad(scaled, (0, 0, 0, spare)).unflatten(1, (config.sides, config.rows))
         meter = Meter(noisy=not hard)
-        floor = self.floor(position).view(-1, config.sides, config.rows, 1)
-        code_grid(meter, self.density, self.context(), floor, self.groups, tuple(grid.shape), grid)
+        floor, context = self.floor(position).view(-1, config.sides, config.rows, 1), self.context()
+        if hard:        # what the encoder of use does
+            with torch.no_grad():
+                grid = code_grid(Quantizer(PRICE), self.density, context, floor, self.groups, tuple(grid.shape), grid)
+            scaled = grid.flatten(1, 2)[:, :config.latents]
+        code_grid(meter, self.density, context, floor, self.groups, tuple(grid.shape), grid)
         latents = self.analysis.compand.expand(round_through(scaled) * steps)
         if hard:
             latents = latents.detach()
@@ -113,8 +117,8 @@ class SoundModel(Trainable):
                   "metric": self.metric.numpy().astype(np.float16)}
         arrays |= frozen_prior(self.context, self.floor, self.density)
         for name, part in (("analysis", self.analysis), ("synthesis", self.synthesis)):
-            arrays |= {f"{name}.{key}": value.numpy().astype(np.float16 if value.dim() == 3 and key[:4] in (
-                "head", "body", "tail") else np.float32) for key, value in part.state_dict().items()}
+            arrays |= {f"{name}.{key}": value.numpy().astype(np.float16 if value.dim() == 3 else np.float32)
+                       for key, value in part.state_dict().items()}
         return arrays
 
 
