@@ -59,8 +59,8 @@ class SoundModel(Trainable):
         covariance = x @ x.T / x.shape[1] + 1e-2 * torch.eye(len(x), dtype=torch.float64)
         if config.emphasis:
             power = _smooth(covariance.diagonal().view(config.sides, config.bands).mean(0))
-            weight = (power / power[0]) ** (-config.emphasis / 2)
-            self.metric.copy_(weight.clamp_max(1e3).float()[:, None] * self.metric)
+            weight = (power / power.max()).clamp_min(1e-8) ** (-config.emphasis / 2)
+            self.metric.copy_(weight.float()[:, None] * self.metric)
         metric = self.metric.double()
         rows = [config.rows] * (config.sides - 1) + [config.latents - config.rows * (config.sides - 1)]
         kept = torch.block_diag(*(metric[:count] for count in rows))
