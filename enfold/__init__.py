@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = ["codec_names", "decode", "encode", "info", "latents", "load"]
 
 DEFAULT_CODEC = "walloc-rgb-16x"
+DEFAULT_SOUND_CODEC = "walloc-stereo-5x"
 
 
 def encode(media: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None, target_bpp: float | None = None,
@@ -29,18 +30,23 @@ def encode(media: Any, codec: str = DEFAULT_CODEC, *, quality: int | None = None
     """Media → a complete .enf file.
 
     media: a path, the bytes of a picture file, a binary file object, a PIL image, or a uint8
-    array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4). quality: 1 (smallest) to 100 (best); None
+    array (H, W), (H, W, 2), (H, W, 3) or (H, W, 4); for codecs of sound a path, the bytes of a sound file,
+    a binary file object or an `enfold.sounds.Sound`. quality: 1 (smallest) to 100 (best); None
     takes the codec's default. In its place target_bpp asks for the best file of at most so many
-    bits a pixel, header and all, and target_psnr for the smallest that decodes to so many dB.
+    bits a pixel, header and all, and target_psnr for the smallest that decodes to so many dB; both for pictures.
     keep_metadata: keep EXIF too; colour profiles are always kept.
     Raises UsageError, MediaError, LimitError, MissingWeightsError.
     """
+    from enfold import registry
     from enfold.errors import UsageError
     from enfold.media import read_picture
     from enfold.targets import encode_to_bpp, encode_to_psnr
 
     if [quality, target_bpp, target_psnr].count(None) < 2:
         raise UsageError("quality, target_bpp and target_psnr exclude each other: give one of them")
+    if (target_bpp, target_psnr) != (None, None) and registry.entry(codec).medium != "picture":
+        raise UsageError(f"target_bpp and target_psnr are for pictures, and {codec} is none of their codecs: "
+                         "give a quality")
     model: Any = load(codec)
     if target_bpp is not None:
         picture = read_picture(media, keep_metadata=keep_metadata)
@@ -61,12 +67,17 @@ def decode(data: bytes, *, limits: Limits | None = None, **options: Any) -> Any:
     Raises BitstreamError where the file is damaged, LimitError where it asks for more than
     `limits` allows, MissingWeightsError where the weights that wrote it are not at hand.
     """
+    from inspect import signature
+
     from enfold.container import Limits, read_start, unpack
+    from enfold.errors import UsageError
 
     limits = limits or Limits()
     partial = options.get("allow_partial")      # else all of it is verified before any weights are looked for
     header = read_start(memoryview(data))[0] if partial else unpack(data, limits).header
     codec: Any = _loaded(header.codec, header.fingerprint)
+    if unknown := options.keys() - signature(codec.decode).parameters.keys():
+        raise UsageError(f"{header.codec} decodes without {', '.join(sorted(unknown))}: leave it out")
     return codec.decode(data, limits=limits, **options)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from io import BytesIO
@@ -176,7 +177,8 @@ def read_sound(source: Any) -> Sound:
 
 
 def write_sound(sound: Sound | Source, target: Any, format: str | None = None) -> None:
-    """Writes WAV or FLAC, stretch by stretch, by the path's suffix unless `format` says.
+    """Writes WAV or FLAC, stretch by stretch, by the path's suffix unless `format` says; a file appears whole or
+    not at all.
 
     Whole numbers keep their bits, but for int32 in FLAC, which holds 24. Raises MediaError, UsageError.
     """
@@ -189,13 +191,22 @@ def write_sound(sound: Sound | Source, target: Any, format: str | None = None) -
     if subtype is None:
         raise MediaError(f"{name} holds no {source.dtype}: write .wav, which does")
     soundfile = _soundfile()
+    path = Path(target) if isinstance(target, str | os.PathLike) else None
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part") if path else target
     try:
-        with soundfile.SoundFile(target, "w", source.rate_hz, source.channels, subtype, format=name) as out:
-            for start in range(0, source.count, STRETCH):
-                out.write(source.read(start, min(start + STRETCH, source.count)))
+        try:
+            with soundfile.SoundFile(str(part) if path else part, "w", source.rate_hz, source.channels, subtype,
+                                     format=name) as out:
+                for start in range(0, source.count, STRETCH):
+                    out.write(source.read(start, min(start + STRETCH, source.count)))
+            if path:
+                os.replace(part, path)
+        finally:
+            if path:
+                part.unlink(missing_ok=True)
     except (soundfile.LibsndfileError, ValueError, OSError) as error:
-        raise MediaError(f"{name} cannot hold this sound of {source.channels} channels at {source.rate_hz} Hz, or "
-                         f"{target} cannot be written: {error}") from error
+        raise MediaError(f"{path or name} cannot be written, a sound of {source.channels} channels at "
+                         f"{source.rate_hz} Hz in {name}: {error}") from error
 
 
 class Resampled(Source):

@@ -1,4 +1,4 @@
-"""`enfold encode`: pictures into .enf files."""
+"""`enfold encode`: pictures and sounds into .enf files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import enfold
-from enfold.cli.files import Job, plan
+from enfold.cli.files import PIPE, Job, plan
 from enfold.cli.options import Force, Json, MaxPixels, Source, Target, Threads, use_threads
 
 EXAMPLES = """\b
@@ -15,16 +15,19 @@ Examples:
   enfold encode photo.png                     writes photo.enf beside it
   enfold encode photo.png tiny.enf -q 20
   enfold encode photo.png -c hyper-rgb --target-bpp 0.25
-  enfold encode photos/ small/                every picture in the folder, its structure kept
+  enfold encode photos/ small/                every picture and sound in the folder, its structure kept
+  enfold encode song.flac                     writes song.enf beside it
+  enfold encode talk.wav -c walloc-speech
   cat photo.png | enfold encode - - > photo.enf"""
 
 
 def command(
     source: Source, target: Target = None, *,
-    codec: Annotated[str, typer.Option("--codec", "-c", help="A name that `enfold models` lists.")]
-    = enfold.DEFAULT_CODEC,
+    codec: Annotated[str | None, typer.Option(
+        "--codec", "-c", show_default=False, help="A name that `enfold models` lists. "
+        f"[default: {enfold.DEFAULT_CODEC}, for sounds {enfold.DEFAULT_SOUND_CODEC}]")] = None,
     quality: Annotated[int | None, typer.Option("--quality", "-q", metavar="1..100", show_default=False,
-                                                help="1 is the smallest file, 100 the best picture. "
+                                                help="1 is the smallest file, 100 the best. "
                                                      "[default: the codec's]")] = None,
     target_bpp: Annotated[float | None, typer.Option("--target-bpp", metavar="X", show_default=False,
                                                      help="In place of a quality: the best file of at most X bits "
@@ -36,30 +39,48 @@ def command(
     = False,
     force: Force = False, json: Json = False, threads: Threads = 0, max_pixels: MaxPixels = None,
 ) -> None:
-    """Turn pictures into .enf files."""
+    """Turn pictures and sounds into .enf files."""
     from enfold import registry
     from enfold.cli.converting import convert
     from enfold.cli.options import limits
     from enfold.media import read_picture
 
-    registry.entry(codec)                    # a name misspelt is known before any file is looked for
-    jobs = plan(source, target, _picture_suffixes(), ".enf")
+    # a name misspelt is known before any file is looked for
+    takes = _suffixes(None if codec is None else registry.entry(codec).medium)
+    jobs = plan(source, target, takes, ".enf")
     use_threads(threads)
-    enfold.load(codec)                       # and so are weights that are missing
+    for name in {_codec(codec, job) for job in jobs}:       # and so are weights that are missing
+        enfold.load(name)
     most = limits(max_pixels=max_pixels).max_pixels
 
+    def is_sound(job: Job) -> bool:
+        return registry.entry(_codec(codec, job)).medium == "sound"
+
     def work(data: bytes, job: Job) -> bytes:
+        if is_sound(job):
+            return enfold.encode(data if job.source == PIPE else job.source, _codec(codec, job), quality=quality,
+                                 target_bpp=target_bpp, target_psnr=target_psnr, keep_metadata=keep_metadata)
         picture = read_picture(data, keep_metadata=keep_metadata, max_pixels=most)
-        return enfold.encode(picture, codec, quality=quality, target_bpp=target_bpp, target_psnr=target_psnr,
-                             keep_metadata=keep_metadata)
+        return enfold.encode(picture, _codec(codec, job), quality=quality, target_bpp=target_bpp,
+                             target_psnr=target_psnr, keep_metadata=keep_metadata)
 
-    convert(jobs, work, force=force, as_json=json)
+    convert(jobs, work, force=force, as_json=json, by_path=is_sound)
 
 
-def _picture_suffixes() -> set[str]:
-    """The suffixes of the formats that can be read."""
+def _codec(given: str | None, job: Job) -> str:
+    """The codec of a file: the one that was asked for, or the usual one of what the suffix names."""
+    from enfold.sounds import BY_FFMPEG, READS
+
+    is_sound = job.source.suffix.lower() in (*READS, *BY_FFMPEG)
+    return given or (enfold.DEFAULT_SOUND_CODEC if is_sound else enfold.DEFAULT_CODEC)
+
+
+def _suffixes(medium: str | None) -> set[str]:
+    """The suffixes of the formats that can be read: of pictures, of sounds, or of both."""
     from PIL import Image
 
-    from enfold.media import READS
+    from enfold import media, sounds
 
-    return {suffix for suffix, format in Image.registered_extensions().items() if format in READS}
+    pictures = {suffix for suffix, format in Image.registered_extensions().items() if format in media.READS}
+    heard = {*sounds.READS, *sounds.BY_FFMPEG}
+    return {"picture": pictures, "sound": heard}.get(medium or "", pictures | heard)

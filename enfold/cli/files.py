@@ -73,8 +73,13 @@ def write(path: Path, data: bytes) -> None:
         return
     from enfold.media import replace_file
 
+    make_folder(path)
+    replace_file(path, data)
+
+
+def make_folder(path: Path) -> None:
+    """The folders above a file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MediaError(f"the folder {path.parent} cannot be made: {error.strerror}") from error
-    replace_file(path, data)

@@ -34,7 +34,8 @@ class Part:
 @dataclass(frozen=True)
 class Description:
     """A file. shape and dtype: of the array that it decodes to. bpp: bits a pixel (of a film, a
-    pixel of a frame), of the whole file; None where there are no pixels. parameters: the codec's own."""
+    pixel of a frame), of the whole file; None where there are no pixels. kbps: of the whole file, of sound.
+    parameters: the codec's own."""
 
     file: str
     bytes: int
@@ -48,9 +49,11 @@ class Description:
     parameters: str
     header_bytes: int
     sections: tuple[Part, ...]
+    kbps: float | None = None
 
     def __str__(self) -> str:
         rate = "" if self.bpp is None else f", {self.bpp:.3f} bpp"
+        rate = rate if self.kbps is None else f", {self.kbps:.1f} kbit/s"
         rows = [("codec", f"{self.codec}, weights {self.fingerprint}, parameters {self.parameters or 'none'}"),
                 (self.medium, f"{' × '.join(map(str, self.shape))} {self.dtype}"),
                 ("size", f"{self.bytes:,} bytes{rate}, 1:{self.ratio:.1f}"),
@@ -59,13 +62,14 @@ class Description:
         return "\n".join([self.file, *(f"  {name:<10} {text}" for name, text in rows)])
 
 
-def describe(name: str, data: bytes) -> Description:
-    """What the bytes of a file say. Raises BitstreamError."""
-    from enfold.container import SectionKind
-    from enfold.geometry import ITEM_BYTES, ImageGeometry, VideoGeometry
+def describe(name: str, data: bytes, *, whole: bool = True) -> Description:
+    """What the bytes of a file say. Raises BitstreamError; not whole: of a damaged file its header is enough."""
+    from enfold.container import SectionKind, Summary, read_start
+    from enfold.geometry import ITEM_BYTES, AudioGeometry, ImageGeometry, VideoGeometry
 
-    summary = enfold.info(data)
-    header, geometry = summary.header, summary.header.geometry
+    header, start, _ = read_start(memoryview(data))
+    summary = enfold.info(data) if whole else Summary(header, ())
+    geometry = header.geometry
     names = {kind.value: kind.name.lower() for kind in SectionKind}
     pixels = 0
     if isinstance(geometry, ImageGeometry | VideoGeometry):
@@ -75,9 +79,11 @@ def describe(name: str, data: bytes) -> Description:
         medium=type(geometry).__name__.removesuffix("Geometry").lower(), shape=geometry.shape, dtype=geometry.dtype,
         ratio=math.prod(geometry.shape) * ITEM_BYTES[geometry.dtype] / len(data),
         bpp=8 * len(data) / pixels if pixels else None,
-        parameters=header.parameters.hex(), header_bytes=summary.entries[0].start,
+        parameters=header.parameters.hex(), header_bytes=start,
         sections=tuple(Part(names.get(entry.kind, f"kind {entry.kind}"), entry.data_start,
-                            entry.data_end - entry.data_start) for entry in summary.entries))
+                            entry.data_end - entry.data_start) for entry in summary.entries),
+        kbps=8 * len(data) * geometry.rate_hz / geometry.samples / 1000
+        if isinstance(geometry, AudioGeometry) and geometry.samples else None)
 
 
 def command(files: Files, *, rate: Annotated[bool, typer.Option(
