@@ -16,15 +16,13 @@ whole, with no damage; a damaged header raises BitstreamError, since nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import google_crc32c
 
 from enfold.container import Container, Header, Limits, Section, SectionKind, read_start
-from enfold.errors import BitstreamError
 
-MOST_SEARCHED = 1 << 24         # bytes looked through for one head
+MOST_SEARCHED = 1 << 22         # bytes looked through for one head
 _KINDS = {kind.value: kind for kind in SectionKind}
 
 
@@ -55,19 +53,20 @@ def salvage(data: bytes, limits: Limits = Limits()) -> Salvage:
     ended = False
     while at < len(view) and not ended:
         limits.check("max_sections", len(found) + 1)
-        whole = _section(view, at, (running, _stored(view, at)))
-        if whole is None:
-            place = next(((begin, section) for begin in _candidates(view, at + 1)
-                          if (section := _section(view, begin, (_stored(view, begin),))) is not None), None)
-            if place is None:
-                damage.append(f"bytes {at:,} to {len(view) - 1:,}")
-                break
-            damage.append(f"bytes {at:,} to {place[0] - 1:,}")
-            at, whole = place
-        kind, data_start, data_end, ended = whole
-        if kind in _KINDS:
-            found.append(Section(_KINDS[kind], view[data_start:data_end]))
-        at, running = data_end + 4, int.from_bytes(view[data_end:data_end + 4], "little")
+        head = _head(view, at)
+        check = 0 if head is None else _check(view, head, running)
+        if head is None or check != _stored(view, head.end + 4):
+            if head is not None and _goes_on(view, head, check):
+                damage.append(f"the check at byte {head.end:,}")
+            else:
+                head = _next(view, at + 1)
+                damage.append(f"bytes {at:,} to {(len(view) if head is None else head.start) - 1:,}")
+                if head is None:
+                    break
+                check = _stored(view, head.end + 4)
+        if head.kind in _KINDS:
+            found.append(Section(_KINDS[head.kind], view[head.begin:head.end]))
+        at, running, ended = head.end + 4, check, head.last
     if at < len(view) and not damage:
         damage.append(f"{len(view) - at} bytes after the last section")
     if not ended and not damage:
@@ -75,36 +74,52 @@ def salvage(data: bytes, limits: Limits = Limits()) -> Salvage:
     return Salvage(Container(header, tuple(found)), tuple(damage))
 
 
+@dataclass(frozen=True)
+class _Head:
+    """A section as its head has it: its start, its data from `begin` to `end`."""
+
+    kind: int
+    last: bool
+    start: int
+    begin: int
+    end: int
+
+
+def _head(view: memoryview, at: int) -> _Head | None:
+    """What stands at a place, if the file can hold it."""
+    length, shift, begin = 0, 0, at + 1
+    while begin < len(view) and shift <= 56:
+        byte = view[begin]
+        length |= (byte & 0x7F) << shift
+        begin, shift = begin + 1, shift + 7
+        if byte < 0x80:
+            end, last = begin + length, view[at] >= 0x80
+            fits = end + 4 == len(view) if last else end + 4 < len(view)
+            return _Head(view[at] & 0x7F, last, at, begin, end) if fits else None
+    return None
+
+
 def _stored(view: memoryview, at: int) -> int:
     """The check that stands before a place."""
     return int.from_bytes(view[at - 4:at], "little")
 
 
-def _candidates(view: memoryview, at: int) -> Iterator[int]:
-    """Places that could be a section's head."""
+def _check(view: memoryview, head: _Head, running: int) -> int:
+    """What a section's check should be, given the one before it."""
+    return google_crc32c.extend(running, bytes(view[head.start:head.end]))
+
+
+def _goes_on(view: memoryview, head: _Head, check: int) -> bool:
+    """Whether the section after this one follows from that check: then this one is sound, but for its own."""
+    after = None if head.last else _head(view, head.end + 4)
+    return after is not None and _check(view, after, check) == _stored(view, after.end + 4)
+
+
+def _next(view: memoryview, at: int) -> _Head | None:
+    """The next place that is a section's head, and fits the check that stands before it."""
     for place in range(at, min(len(view) - 5, at + MOST_SEARCHED)):
         if view[place] & 0x7F in _KINDS:
-            yield place
-
-
-def _section(view: memoryview, at: int, starts: tuple[int, ...]) -> tuple[int, int, int, bool] | None:
-    """(kind, where its data begins and ends, whether it is the last) of a sound section at a place."""
-    length, shift, begin = 0, 0, at + 1
-    while True:
-        if begin >= len(view) or shift > 56:
-            return None
-        byte = view[begin]
-        length |= (byte & 0x7F) << shift
-        begin, shift = begin + 1, shift + 7
-        if byte < 0x80:
-            break
-    end = begin + length
-    if end + 4 > len(view) or ((last := view[at] >= 0x80) and end + 4 != len(view)):
-        return None
-    check, body = int.from_bytes(view[end:end + 4], "little"), bytes(view[at:end])
-    if all(google_crc32c.extend(start, body) != check for start in starts):
-        return None
-    return view[at] & 0x7F, begin, end, last
-
-
-__all__ = ["BitstreamError", "DamageWarning", "Salvage", "salvage"]
+            head = _head(view, place)
+            if head is not None and _check(view, head, _stored(view, place)) == _stored(view, head.end + 4):
+                return head
+    return None

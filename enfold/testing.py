@@ -1,4 +1,4 @@
-"""The conformance kit: what every codec of pictures must hold, ours and others'.
+"""The conformance kit: what every codec must hold, ours and others'. Here for pictures; `testing_sounds` for sounds.
 
     from enfold.testing import check_codec
     check_codec(enfold.load("walloc-rgb-16x"))
@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from enfold.codec import PictureCodec
+from enfold.codec import Codec, PictureCodec
 from enfold.container import Limits, SectionKind, unpack
 from enfold.errors import BitstreamError, LimitError, UsageError
 from enfold.media import Picture
+from enfold.sound_codec import SoundCodec
+from enfold.testing_sounds import CHECKS as SOUND_CHECKS
 
 SIZES = ((1, 1), (1, 17), (7, 8), (9, 31), (64, 64), (70, 123))
 CHANNELS = {"L": None, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -53,9 +55,10 @@ def sample(height: int, width: int, mode: str = "RGB", seed: int = 0) -> np.ndar
     return np.stack(planes, -1).astype(np.uint8)[..., 0 if CHANNELS[mode] is None else slice(None)]
 
 
-def check_codec(codec: PictureCodec) -> None:
-    """Every check below, on one codec."""
-    for check in CHECKS:
+def check_codec(codec: Codec) -> None:
+    """Every check that its medium has, on one codec."""
+    checks: Any = SOUND_CHECKS if isinstance(codec, SoundCodec) else CHECKS
+    for check in checks:
         check(codec)
 
 

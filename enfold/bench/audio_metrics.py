@@ -1,5 +1,6 @@
-"""How far a decoded sound is from its original: SI-SDR, log-spectral distance and ViSQOL.
+"""How far a decoded sound is from its original: PSNR, SI-SDR, log-spectral distance and ViSQOL.
 
+    psnr_db     squared error, from the whole range        ours, NumPy
     si_sdr_db   energy of what is kept of the original over that of all else     ours, NumPy
     lsd_db      distance of log spectra, at three resolutions                    ours, NumPy
     visqol      what a listener would say, 1 to 5                                visqol-python
@@ -57,6 +58,17 @@ def si_sdr_db(original: np.ndarray, other: np.ndarray, rate_hz: int = 0) -> floa
     return max(10 * math.log10(signal / noise), LEAST_DB) if signal else LEAST_DB
 
 
+def psnr_db(original: np.ndarray, other: np.ndarray, rate_hz: int = 0) -> float:
+    """Peak signal-to-noise ratio in dB, all channels as one; inf for equal sounds.
+
+    The peak is the whole range from -1 to 1, as that of pictures is from 0 to 255; counted from full scale, 1, all
+    figures are 6.02 dB lower.
+    """
+    _check(original, other)
+    error = np.square(original - other, dtype=np.float64).mean()
+    return 10 * math.log10(4 / error) if error else math.inf
+
+
 def lsd_db(original: np.ndarray, other: np.ndarray, rate_hz: int = 0) -> float:
     """Log-spectral distance in dB: of each window the root mean square over frequencies, then means
     over windows, channels and the three resolutions. Sounds are padded with half a window of silence."""
@@ -72,6 +84,7 @@ def visqol(original: np.ndarray, other: np.ndarray, rate_hz: int) -> float:
 
 
 METRICS = {entry.metric.name: entry for entry in (
+    Scored(Metric("psnr_db", "PSNR, dB"), psnr_db),
     Scored(Metric("si_sdr_db", "SI-SDR, dB"), si_sdr_db),
     Scored(Metric("lsd_db", "log-spectral distance, dB", higher_is_better=False), lsd_db),
     Scored(Metric("visqol", "ViSQOL"), visqol, ("visqol",)),

@@ -29,20 +29,9 @@ from enfold.bench.audio_metrics import resampled
 from enfold.bench.ours import our_coder
 from enfold.bench.running import Coder
 from enfold.errors import MediaError, UsageError
+from enfold.sounds import Sound
 
 HINT = "pip install 'enfold[bench]'"
-
-
-@dataclass(frozen=True, eq=False)
-class Sound:
-    """samples: (samples, channels), float32 with full scale 1; int16 where nothing may be lost."""
-
-    samples: np.ndarray
-    rate_hz: int
-
-    @property
-    def seconds(self) -> float:
-        return len(self.samples) / self.rate_hz
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ import numpy as np
 from PIL import Image
 
 from enfold.bench.audio_metrics import si_sdr_db
-from enfold.bench.audio_peers import Sound, fitted, write_flac
+from enfold.bench.audio_peers import fitted, write_flac
 from enfold.bench.metrics import psnr_db
 from enfold.bench.points import PointFile
 from enfold.bench.results import Results
 from enfold.bench.running import Coder, Medium, find, task
 from enfold.bench.video_peers import Film
+from enfold.sounds import Sound
 
 ITEMS = 3
 STEPS, CLOSE = 6, 1.01          # of bisection, which ends sooner when it is that close

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,10 +92,9 @@ Examples:
 @app.command("audio", epilog=SOUNDS)
 def audio(
     folder: Folder, *,
-    codecs: Annotated[str, typer.Option("--codecs", metavar="A,B", help="enfold's; none for none.")] = "none",
-    peers: Peers = None, qualities: Qualities = None,
+    codecs: Codecs = None, peers: Peers = None, qualities: Qualities = None,
     metrics: Annotated[str | None, typer.Option("--metrics", metavar="A,B", show_default=False,
-                                                help="Of si_sdr_db, lsd_db, visqol. [default: all]")] = None,
+                                                help="Of psnr_db, si_sdr_db, lsd_db, visqol. [default: all]")] = None,
     anchor: Annotated[str, typer.Option("--anchor", help="The codec that BD-rates refer to.")] = "opus",
     kbps_range: Annotated[str | None, typer.Option("--kbps-range", metavar="LOW,HIGH", show_default=False,
                                                    help="BD-rates within these rates, too.")] = None,
@@ -109,7 +108,7 @@ def audio(
     from enfold.bench.audio_peers import PEERS
     from enfold.bench.running import Plan
 
-    ours = _our_codecs(codecs)
+    ours = _our_codecs(codecs, "sound")
     plan = Plan(folder, out, ours, _names(peers, tuple(PEERS), tuple(PEERS)), anchor, _qualities(qualities, ours),
                 _range(kbps_range, "--kbps-range"), limit, jobs or _cores(), timing, cores)
     with _bar() as begin:
@@ -226,21 +225,22 @@ def _names(given: str | None, default: Sequence[str], known: Iterable[str] | Non
     return names
 
 
-def _our_codecs(given: str | None) -> tuple[str, ...]:
-    """Those named, or all that have weights at hand."""
+def _our_codecs(given: str | None, medium: str = "picture") -> tuple[str, ...]:
+    """Those named, or all of a medium that have weights at hand; of sound, those that take stereo."""
     import enfold
     from enfold import registry
 
     if given is not None:
         return _names(given, (), registry.entries(), "codec")
     found = []
-    for name in registry.entries():
+    for name in (name for name, entry in registry.entries().items() if entry.medium == medium):
         try:
-            enfold.load(name)
+            codec: Any = enfold.load(name)
         except MissingWeightsError:
             say(f"{name} is left out: there are no weights for it at hand")
         else:
-            found.append(name)
+            if medium != "sound" or codec.latent_codec.sound_channels > 1:
+                found.append(name)
     return tuple(found)
 
 

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from enfold.codecs.walloc_sound_latents import SoundConfig, SoundLatents
+from enfold.entropy import meter
 from enfold.entropy.coders import Quantizer
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import code_grid
-from enfold.entropy.meter import Meter, round_through
 from enfold.layers import waves
 from enfold.layers.compand import Compand
 from enfold.layers.parts import load_parts
@@ -122,16 +122,19 @@ class WallocSound(nn.Module, SoundCodec):
         quality = self.default_quality if quality is None else quality
         half, config = self.latent_codec, self.config
         scaled = self.analysis(to_bands(samples, config)) / self._steps(quality)
-        grid = scaled.new_zeros(len(scaled), config.sides * config.rows, scaled.shape[-1])
-        grid[:, :config.latents] = scaled
-        grid = grid.view(len(scaled), config.sides, config.rows, -1)
-        meter = Meter(noisy=False)
+        spare = config.sides * config.rows - config.latents
+        grid = nn.functional.pad(scaled, (0, 0, 0, spare)).unflatten(1, (config.sides, config.rows))
         floor = torch.from_numpy(half.floor[quality - 1]).view(config.sides, config.rows, 1)
-        code_grid(meter, self.density, {key: torch.from_numpy(value) for key, value in half.context.items()},
-                  floor.expand(len(scaled), -1, -1, -1), half.groups, tuple(grid.shape), grid)
-        latents = self.analysis.compand.expand(round_through(scaled) * self._steps(quality))
+        model = (self.density, {key: torch.from_numpy(value) for key, value in half.context.items()},
+                 floor.expand(len(scaled), -1, -1, -1), half.groups, tuple(grid.shape))
+        with torch.no_grad():
+            chosen = code_grid(meter.Quantizer(PRICE), *model, grid)
+        grid = grid + (chosen - grid).detach()
+        counted = meter.Meter(noisy=False)
+        code_grid(counted, *model, grid)
+        latents = self.analysis.compand.expand(grid.flatten(1, 2)[:, :config.latents] * self._steps(quality))
         bands = self.synthesis(latents, _position(quality).expand(len(samples)))
-        return to_samples(bands, config), meter.bits()
+        return to_samples(bands, config), counted.bits()
 
     def _steps(self, quality: int) -> Tensor:
         return torch.from_numpy(self.latent_codec.steps[quality - 1])[:, None]

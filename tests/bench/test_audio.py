@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from enfold.bench import audio_metrics
-from enfold.bench.audio_metrics import lsd_db, resampled, si_sdr_db
+from enfold.bench.audio_metrics import lsd_db, psnr_db, resampled, si_sdr_db
 from enfold.bench.running import chosen
 from enfold.errors import MediaError, UsageError
 
@@ -33,6 +33,13 @@ def test_si_sdr_of_orthogonal_noise_is_worked_by_hand():
     # noise orthogonal to the signal, of 1/100 of its energy: 20 dB
     x, noise = np.array([3.0, -3, 4, -4])[:, None], np.array([0.4, -0.4, -0.3, 0.3])[:, None]
     assert si_sdr_db(x, x + noise) == pytest.approx(20, abs=1e-9)
+
+
+def test_psnr_counts_from_the_whole_range():
+    # an error of a hundredth of the range from -1 to 1: 40 dB
+    x = np.array([0.5, -0.5])[:, None]
+    assert psnr_db(x, x + 0.02) == pytest.approx(40, abs=1e-9)
+    assert psnr_db(x, x) == math.inf
 
 
 def test_si_sdr_does_not_change_with_scale():
@@ -106,7 +113,7 @@ def test_visqol_prefers_less_noise():
 def test_metric_whose_package_is_missing_is_left_out_in_words(monkeypatch):
     monkeypatch.setattr("enfold.bench.running.find_spec", lambda name: None if name == "visqol" else name)
     metrics, notes = chosen(audio_metrics.METRICS, tuple(audio_metrics.METRICS), "measures")
-    assert [metric.name for metric in metrics] == ["si_sdr_db", "lsd_db"]
+    assert [metric.name for metric in metrics] == ["psnr_db", "si_sdr_db", "lsd_db"]
     assert notes == ["ViSQOL left out: it needs visqol: pip install 'enfold[measures]'"]
     with pytest.raises(UsageError, match="ViSQOL left out"):
         chosen(audio_metrics.METRICS, ["visqol"], "measures")
