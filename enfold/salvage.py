@@ -57,10 +57,10 @@ def salvage(data: bytes, limits: Limits = Limits()) -> Salvage:
         check = 0 if head is None else _check(view, head, running)
         if head is None or check != _stored(view, head.end + 4):
             if head is not None and _goes_on(view, head, check):
-                damage.append(f"the check at byte {head.end:,}")
+                damage.append(f"the check at byte {head.end}")
             else:
                 head = _next(view, at + 1)
-                damage.append(f"bytes {at:,} to {(len(view) if head is None else head.start) - 1:,}")
+                damage.append(f"bytes {at}..{(len(view) if head is None else head.start) - 1}")
                 if head is None:
                     break
                 check = _stored(view, head.end + 4)
@@ -70,7 +70,7 @@ def salvage(data: bytes, limits: Limits = Limits()) -> Salvage:
     if at < len(view) and not damage:
         damage.append(f"{len(view) - at} bytes after the last section")
     if not ended and not damage:
-        damage.append(f"the file ends at byte {len(view):,}, before its last section")
+        damage.append(f"the file ends at byte {len(view)}, before its last section")
     return Salvage(Container(header, tuple(found)), tuple(damage))
 
 
@@ -93,9 +93,8 @@ def _head(view: memoryview, at: int) -> _Head | None:
         length |= (byte & 0x7F) << shift
         begin, shift = begin + 1, shift + 7
         if byte < 0x80:
-            end, last = begin + length, view[at] >= 0x80
-            fits = end + 4 == len(view) if last else end + 4 < len(view)
-            return _Head(view[at] & 0x7F, last, at, begin, end) if fits else None
+            end = begin + length
+            return _Head(view[at] & 0x7F, view[at] >= 0x80, at, begin, end) if end + 4 <= len(view) else None
     return None
 
 

@@ -20,8 +20,10 @@ NumPy only.
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +36,7 @@ from enfold.entropy.coders import Decoder, Encoder
 from enfold.errors import BitstreamError, UsageError
 from enfold.geometry import AudioGeometry
 
+MOST_WORKERS = 4                # sections read at once
 OVERLAP = 2                     # columns that a section shares with the next
 MOST = np.iinfo(np.int16).max
 MOST_LEVEL = 48                 # a section is amplified by 2^12 at most
@@ -146,11 +149,16 @@ class SectionLatents(LatentCodec):
     def latent(self, container: Container, limits: Limits = Limits()) -> Latent:
         geometry, quality, sections = self.check(container, limits)
         streams = self.streams(container, sections)
-        return self.joined((self.read(stream, quality, k, columns.stop - columns.start)
-                            for k, (stream, columns) in enumerate(zip(streams, sections, strict=True))),
-                           quality, geometry)
 
-    def joined(self, parts: Iterator[Part], quality: int, geometry: AudioGeometry) -> Latent:
+        def one(number: int) -> Part:
+            return self.read(streams[number], quality, number, sections[number].stop - sections[number].start)
+
+        if len(sections) == 1:
+            return self.joined([one(0)], quality, geometry)
+        with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
+            return self.joined(pool.map(one, range(len(sections))), quality, geometry)
+
+    def joined(self, parts: Iterable[Part], quality: int, geometry: AudioGeometry) -> Latent:
         """All columns (C, T) of a sound; of those that two sections share, the earlier one's."""
         total = self.total_columns(geometry)
         sections = self.sections(total)

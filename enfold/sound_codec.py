@@ -21,6 +21,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from enfold.errors import FingerprintError, MediaError, UsageError
 from enfold.geometry import AudioGeometry
 from enfold.salvage import DamageWarning, salvage
 from enfold.sections import OVERLAP, Part, SectionLatents, level_of, number_of
-from enfold.sounds import InMemory, Resampled, Sound, Source, as_dtype, open_sound
+from enfold.sounds import Resampled, Sound, Source, as_dtype, open_sound
 
 MOST_WORKERS = 4                # sections coded at once; each takes some tens of MB
 
@@ -167,7 +168,7 @@ class Decoded(Source):
         self._codec, self._quality, self._sections, self._streams = codec, quality, sections, streams
         self._block = half.block
         self._made: dict[int, Future[np.ndarray]] = {}
-        self._pool = ThreadPoolExecutor(_workers())
+        self._pool = _pool()
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return self.units(start, stop).T / np.float32(2.0**15)
@@ -237,7 +238,7 @@ def _warn_of(streams: list[Any], damage: tuple[str, ...], half: SectionLatents, 
 def _ordered(function: Any, items: Iterator[Any]) -> Iterator[Any]:
     """A function's results in order, a few worked out at once."""
     waiting: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(_workers()) as pool:
+    with _pool() as pool:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > _workers():
@@ -247,7 +248,25 @@ def _ordered(function: Any, items: Iterator[Any]) -> Iterator[Any]:
 
 
 def _workers() -> int:
-    return min(MOST_WORKERS, os.cpu_count() or 1)
+    import torch
+
+    return min(MOST_WORKERS, os.cpu_count() or 1, torch.get_num_threads())
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Workers on each of which torch keeps to one thread: sections are enough to share."""
+    import torch
+
+    count, usual = _workers(), torch.get_num_threads()
+    pool, together = ThreadPoolExecutor(count), Barrier(count)
+
+    def begin(_: int) -> None:
+        torch.set_num_threads(1)
+        together.wait()
+
+    list(pool.map(begin, range(count)))
+    torch.set_num_threads(usual)        # for threads yet to come: it is theirs to inherit
+    return pool
 
 
 def _geometry(source: Source) -> AudioGeometry:
@@ -263,5 +282,3 @@ def _at(seconds: float, source: Source, name: str) -> int:
         raise UsageError(f"{name} is {seconds!r}; it must be 0 or more")
     return min(place, source.count)
 
-
-__all__ = ["DamageWarning", "InMemory", "ResamplingWarning", "SoundCodec"]

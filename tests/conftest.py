@@ -8,14 +8,23 @@ from enfold import registry
 from enfold.pretrained import SHIPPED, read_card
 
 
-def shipped_codecs() -> list[str]:
-    """Names of the codecs whose weights are in the repository."""
-    return sorted({read_card(path).codec for path in SHIPPED.glob("*.toml")} & set(registry.entries()))
+def shipped_codecs(medium: str = "picture") -> list[str]:
+    """Names of the codecs of a medium whose weights are in the repository."""
+    shipped = {read_card(path).codec for path in SHIPPED.glob("*.toml")}
+    return sorted(name for name, entry in registry.entries().items() if name in shipped and entry.medium == medium)
 
 
 @pytest.fixture(params=shipped_codecs(), scope="session")
 def codec(request):
-    """Every codec that ships with weights."""
+    """Every codec of pictures that ships with weights."""
+    import enfold
+
+    return enfold.load(request.param)
+
+
+@pytest.fixture(params=shipped_codecs("sound"), scope="session")
+def sound_codec(request):
+    """Every codec of sound that ships with weights."""
     import enfold
 
     return enfold.load(request.param)
