@@ -33,10 +33,20 @@ def usual(codec, count: int, channels: int | None = None, dtype: str = "int16", 
     return sample_sound(count, channels or half.sound_channels, half.rates_hz[2], dtype, seed)
 
 
+@pytest.fixture
+def one_thread():
+    """Makes torch keep to one thread: what is small is no work for a team, which waits for each other."""
+    threads = torch.get_num_threads()
+    yield lambda: torch.set_num_threads(1)
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-def test_codec_conforms(sound_codec, check):
+def test_codec_conforms(sound_codec, check, one_thread):
     if "rates" in check.__name__:
         pytest.importorskip("torchaudio", reason="resampling is torchaudio's")
+    if "estimated" in check.__name__:
+        one_thread()
     check(sound_codec)
 
 
@@ -184,11 +194,14 @@ def test_a_latent_has_its_place_in_the_grid():
 def test_sections_join_without_a_seam(sound_codec):
     """Across the border of two sections the error is no larger than elsewhere."""
     half = sound_codec.latent_codec
-    sound = usual(sound_codec, half.block * (2 * half.columns), dtype="float32")
+    count, random = half.block * (2 * half.columns), np.random.default_rng(0)
+    steady = sum(np.sin(np.arange(count) * pitch + 1) for pitch in (0.01, 0.023, 0.047))[:, None] * 0.05
+    noise = random.normal(0, 0.01, (count, half.sound_channels))
+    sound = Sound((steady + noise).astype(np.float32), half.rates_hz[2])
     missed = np.square(sound_codec.decode(sound_codec.encode(sound)).samples - sound.samples).sum(1)
     border = half.columns * half.block
     near = missed[border - half.block:border + 3 * half.block].mean()
-    assert near < 2 * missed.mean()
+    assert near < 1.5 * missed.mean()
 
 
 def test_mono_is_one_channel_in_fewer_bytes(sound_codec):
