@@ -22,7 +22,7 @@ lint: $(READY)
 
 $(READY): pyproject.toml setup.py constraints.txt $(wildcard enfold/*/*.c)
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,bench,test,lint]'
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audio,demo,bench,test,lint]'
 	touch $@
 
 clean:

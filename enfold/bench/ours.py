@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,9 @@ def our_coder(name: str, media: Callable[[np.ndarray, bytes], Any] = lambda arra
     codec: Any = enfold.load(name)
 
     def encode(given: Any, quality: float) -> bytes:
-        return codec.encode(given, quality=round(quality))
+        with warnings.catch_warnings():         # that a sound is resampled, as it is for the others
+            warnings.simplefilter("ignore", UserWarning)
+            return codec.encode(given, quality=round(quality))
 
     def decode(data: bytes) -> Any:
         return media(np.asarray(codec.decode(data)), data)

@@ -214,6 +214,21 @@ def test_bench_of_sounds_measures_what_can_be_and_says_what_not(folder, tmp_path
     assert str(tmp_path) not in (tmp_path / "out" / "results.json").read_text()
 
 
+def test_our_codecs_are_measured_beside_the_others(folder, tmp_path):
+    pytest.importorskip("bjontegaard", reason="BD-rates are bjontegaard's")
+    pytest.importorskip("torchaudio", reason="resampling is torchaudio's")
+    from enfold.bench.audio import bench_audio
+    from enfold.bench.running import Plan
+
+    name = "walloc-stereo-20x"
+    plan = Plan(folder, tmp_path / "out", (name,), ("opus",), "opus", {"opus": (24, 64), name: (20, 60)}, timing=False)
+    results = bench_audio(plan, ["psnr_db", "si_sdr_db"], seconds=0.5)
+    low, high = results.curve(name).points
+    assert results.curve(name).ours and results.data.items == 2
+    assert low.rate < high.rate and low.scores["psnr_db"] < high.scores["psnr_db"]
+    assert {rate.metric for rate in results.bd_rates} == {"psnr_db", "si_sdr_db"}
+
+
 def test_lossless_bench_of_sounds_counts_bits_a_sample(folder, tmp_path):
     pytest.importorskip("bjontegaard", reason="BD-rates are bjontegaard's")
     from enfold.bench.audio import lossless
