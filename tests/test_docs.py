@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from enfold.sounds import write_sound
 from enfold.testing import sample
+from enfold.testing_sounds import sample_sound
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -20,6 +22,7 @@ EXAMPLES = [pytest.param(code, id=f"{path.name}-{number}") for path in DOCUMENTS
 def test_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(sample(200, 300)).save("photo.png")
+    write_sound(sample_sound(44100), "song.wav")
     exec(compile(code, "example", "exec"), {"__name__": "example"})
 
 

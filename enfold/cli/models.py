@@ -63,6 +63,6 @@ def _model(codec: str, summary: str) -> Model:
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
-    figures = [f"{row[name]:.{digits}f} {unit}" for name, digits, unit in (("bpp", 2, "bpp"), ("psnr_db", 1, "dB"))
-               if name in row]
+    known = (("bpp", 2, "bpp"), ("kbps", 1, "kbit/s"), ("psnr_db", 1, "dB"))
+    figures = [f"{row[name]:.{digits}f} {unit}" for name, digits, unit in known if name in row]
     return " ".join(figures) + (f", {row['data']}" if "data" in row else "")

@@ -9,6 +9,7 @@ people, and free in form but for two lists that `enfold models` and the document
     bpp = 0.61
     psnr_db = 33.2          # over red, green and blue
     ms_ssim = 0.991
+                            # of sound kbps, psnr_db (from the range -1 to 1) and si_sdr_db
 
     [[curve]]               # how training went: at each step (position, bpp, PSNR in dB) on
     step = 1200             # pictures held out, position 0 for the coarsest quality, 1 the finest
