@@ -65,12 +65,13 @@ def _raw(name: str, weight: Tensor) -> Tensor:
     return weight.clamp_min(LEAST_SCALE_WEIGHT).sqrt() if name.startswith("scale") else weight.clone()
 
 
-def frozen_prior(context: PriorWeights, floor: ByQuality, density: GaussianScaleMixture) -> dict[str, np.ndarray]:
-    """The arrays of a model file that are its prior's."""
+def frozen_prior(context: PriorWeights, floor: ByQuality, density: GaussianScaleMixture, scales: int = 40,
+                 largest: float = 64.0) -> dict[str, np.ndarray]:
+    """The arrays of a model file that are its prior's. scales, largest: of its tables, in steps."""
     floors = (floor(qualities()) * 2 ** FLOOR_BITS).round().clamp_min(1) / 2 ** FLOOR_BITS
     weights = freeze({name: weight.numpy() for name, weight in context().items()})
     return {"floor": floors.numpy(), **{f"context.{name}": weight for name, weight in weights.items()},
-            **density.freeze().to_arrays("density."),
+            **density.freeze(scales=scales, largest=largest).to_arrays("density."),
             **{f"density_shape.{name}": value.numpy() for name, value in density.state_dict().items()}}
 
 

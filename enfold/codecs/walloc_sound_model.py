@@ -24,6 +24,7 @@ from enfold.layers.quality import ByQuality, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable
 
 HIDDEN = 16                 # of the prior
+SCALES, LARGEST = 49, 256.0     # of tables: tones are far larger than steps
 NETWORK_SCALE = 0.3         # of a band's spread: what the network says at first
 
 
@@ -115,7 +116,7 @@ class SoundModel(Trainable):
         position = qualities()
         arrays = {"steps": self.steps(position).numpy(), "compand.power": self.analysis.compand.power.numpy(),
                   "metric": self.metric.numpy().astype(np.float16)}
-        arrays |= frozen_prior(self.context, self.floor, self.density)
+        arrays |= frozen_prior(self.context, self.floor, self.density, SCALES, LARGEST)
         for name, part in (("analysis", self.analysis), ("synthesis", self.synthesis)):
             arrays |= {f"{name}.{key}": value.numpy().astype(np.float16 if value.dim() == 3 else np.float32)
                        for key, value in part.state_dict().items()}

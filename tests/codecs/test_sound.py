@@ -81,7 +81,8 @@ def _faults(codec):
         "too_many_channels": {"encode": lambda media, **_: b""},
         "quality_orders": {"encode": lambda media, **_: codec.encode(media)},
         "quiet": {"decode": lambda data, **_: Sound(0 * codec.decode(data).samples, 8000)},
-        "deterministic": {"encode": lambda media, **_: codec.encode(Sound(media.samples[next(counter):], 44100))},
+        "deterministic": {"encode": lambda media, **_: codec.encode(
+            Sound(media.samples[next(counter):], media.rate_hz))},
         "latents": {"latents": lambda source, quality=9: codec.latents(
             source if isinstance(source, bytes) else Sound(source.samples // 2, source.rate_hz), quality=quality)},
         "bad_quality": {"encode": lambda media, **_: codec.encode(media)},
