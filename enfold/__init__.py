@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from enfold.container import Limits, Summary
 
 __version__ = "0.1.0"
-__all__ = ["codec_names", "decode", "encode", "info", "latents", "load"]
+__all__ = ["codec_names", "codec_of", "decode", "encode", "info", "latents", "load"]
 
 DEFAULT_CODEC = "walloc-rgb-16x"
 DEFAULT_SOUND_CODEC = "walloc-stereo-5x"
@@ -69,15 +69,15 @@ def decode(data: bytes, *, limits: Limits | None = None, **options: Any) -> Any:
     """
     from inspect import signature
 
-    from enfold.container import Limits, read_start, unpack
+    from enfold.container import Limits, unpack
     from enfold.errors import UsageError
 
     limits = limits or Limits()
-    partial = options.get("allow_partial")      # else all of it is verified before any weights are looked for
-    header = read_start(memoryview(data))[0] if partial else unpack(data, limits).header
-    codec: Any = _loaded(header.codec, header.fingerprint)
+    if not options.get("allow_partial"):
+        unpack(data, limits)                    # all of it verified before any weights are looked for
+    codec: Any = codec_of(data)
     if unknown := options.keys() - signature(codec.decode).parameters.keys():
-        raise UsageError(f"{header.codec} decodes without {', '.join(sorted(unknown))}: leave it out")
+        raise UsageError(f"{codec.name} decodes without {', '.join(sorted(unknown))}: leave it out")
     return codec.decode(data, limits=limits, **options)
 
 
@@ -103,6 +103,14 @@ def load(codec: str = DEFAULT_CODEC) -> Codec:
 
     registry.entry(codec)
     return _loaded(codec, pretrained.find(codec).fingerprint)
+
+
+def codec_of(data: bytes) -> Codec:
+    """The codec that wrote a file, with its weights. Raises BitstreamError, MissingWeightsError."""
+    from enfold.container import read_start
+
+    header = read_start(memoryview(data))[0]
+    return _loaded(header.codec, header.fingerprint)
 
 
 def info(data: bytes) -> Summary:

@@ -73,15 +73,12 @@ class SoundCodec(Codec):
         start_s, stop_s: what is wanted, in seconds; only its sections are decoded. allow_partial: damaged sections
         become silence, with a `DamageWarning` that names them; else they raise BitstreamError.
         """
-        source = self.opened(data, limits=limits, allow_partial=allow_partial)
-        start = _at(start_s, source, "start_s")
-        stop = source.count if stop_s is None else _at(stop_s, source, "stop_s")
-        if start > stop:
-            raise UsageError(f"start_s is {start_s!r} and stop_s {stop_s!r}: the first must not be the later one")
-        return Sound(source.read(start, stop), source.rate_hz)
+        source = self.opened(data, limits=limits, start_s=start_s, stop_s=stop_s, allow_partial=allow_partial)
+        return Sound(source.read(0, source.count), source.rate_hz)
 
-    def opened(self, data: bytes, *, limits: Limits = Limits(), allow_partial: bool = False) -> Source:
-        """The sound in a file as a source, decoded as it is read."""
+    def opened(self, data: bytes, *, limits: Limits = Limits(), start_s: float = 0.0, stop_s: float | None = None,
+               allow_partial: bool = False) -> Source:
+        """As `decode`, but a source, decoded while it is read: `enfold.sounds.write_sound` takes it."""
         half = self.latent_codec
         if allow_partial:
             saved = salvage(data, limits)
@@ -98,8 +95,8 @@ class SoundCodec(Codec):
             container = self.unpack(data, limits)
             geometry, quality, sections = half.check(container, limits)
             streams = list(half.streams(container, sections))
-        decoded = Decoded(self, geometry, quality, sections, streams)
-        return _AsItWas(decoded, geometry)
+        start, stop = _span(start_s, stop_s, geometry)
+        return _AsItWas(Decoded(self, geometry, quality, sections, streams), geometry, start, stop)
 
     def latents(self, source: Any, *, quality: int | None = None, limits: Limits = Limits()) -> Latent:
         half = self.latent_codec
@@ -207,11 +204,11 @@ class Decoded(Source):
 
 
 class _AsItWas(Source):
-    """A decoded sound at its own rate, in its own dtype."""
+    """A decoded sound, or a part of it, at its own rate and in its own dtype."""
 
-    def __init__(self, decoded: Source, geometry: AudioGeometry) -> None:
-        self.count, self.channels = geometry.samples, geometry.channels
-        self.rate_hz, self.dtype = geometry.rate_hz, geometry.dtype
+    def __init__(self, decoded: Source, geometry: AudioGeometry, start: int, stop: int) -> None:
+        self.count, self.channels = stop - start, geometry.channels
+        self.rate_hz, self.dtype, self._start = geometry.rate_hz, geometry.dtype, start
         self._decoded = decoded if decoded.rate_hz == geometry.rate_hz else Resampled(decoded, geometry.rate_hz)
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -219,7 +216,8 @@ class _AsItWas(Source):
         out = np.empty((max(0, stop - start), self.channels), self.dtype)
         for at in range(start, stop, step):
             upto = min(at + step, stop)
-            out[at - start:upto - start] = as_dtype(self._decoded.units(at, upto), self.dtype)
+            units = self._decoded.units(self._start + at, self._start + upto)
+            out[at - start:upto - start] = as_dtype(units, self.dtype)
         return out
 
 
@@ -273,12 +271,17 @@ def _geometry(source: Source) -> AudioGeometry:
     return AudioGeometry(source.count, source.channels, source.rate_hz, source.dtype)
 
 
-def _at(seconds: float, source: Source, name: str) -> int:
-    try:
-        place = round(seconds * source.rate_hz)
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{name} is {seconds!r}; it must be a number of seconds") from None
-    if place < 0:
-        raise UsageError(f"{name} is {seconds!r}; it must be 0 or more")
-    return min(place, source.count)
-
+def _span(start_s: float, stop_s: float | None, geometry: AudioGeometry) -> tuple[int, int]:
+    """The samples from one second to another."""
+    places = []
+    for name, seconds in (("start_s", start_s), ("stop_s", stop_s)):
+        try:
+            place = geometry.samples if seconds is None else round(seconds * geometry.rate_hz)
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(f"{name} is {seconds!r}; it must be a number of seconds") from None
+        if place < 0:
+            raise UsageError(f"{name} is {seconds!r}; it must be 0 or more")
+        places.append(min(place, geometry.samples))
+    if places[0] > places[1]:
+        raise UsageError(f"start_s is {start_s!r} and stop_s {stop_s!r}: the first must not be the later one")
+    return places[0], places[1]

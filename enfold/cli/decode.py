@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -83,16 +83,18 @@ def command(
         if name is None:
             raise UsageError(f"{job.source} holds a {'sound' if is_sound else 'picture'}, which is written as "
                              f"{', '.join(choices)}, not as {suffix}: name one of them")
-        media, out = enfold.decode(data, limits=most, **options), BytesIO()
+        out = BytesIO()
         if not is_sound:
-            write_picture(media, out, name)
-        elif job.target == PIPE:
-            write_sound(media, out, name)
-        else:
-            make_folder(job.target)
-            write_sound(media, job.target, name)
-            return job.target.stat().st_size
-        return out.getvalue()
+            write_picture(enfold.decode(data, limits=most, **options), out, name)
+            return out.getvalue()
+        codec: Any = enfold.codec_of(data)
+        sound = codec.opened(data, limits=most, **options)      # an hour is written while it is decoded
+        if job.target == PIPE:
+            write_sound(sound, out, name)
+            return out.getvalue()
+        make_folder(job.target)
+        write_sound(sound, job.target, name)
+        return job.target.stat().st_size
 
     convert(jobs, work, force=force, as_json=json)
 
