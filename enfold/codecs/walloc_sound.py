@@ -102,14 +102,12 @@ class WallocSound(nn.Module, SoundCodec):
     (B,) that it would take: differentiable, rounding passed straight through. Source: see the module.
     """
 
-    default_quality = 60
-
     def __init__(self, name: str, weights: Mapping[str, np.ndarray], fingerprint: bytes) -> None:
         super().__init__()
         self.name, self.fingerprint = name, fingerprint
         self.latent_codec: SoundLatents = SoundLatents(name, weights, fingerprint)
         self.config = config = self.latent_codec.config
-        self.usual = config.usual
+        self.usual, self.default_quality = config.usual, config.default_quality
         self.analysis, self.synthesis = SoundAnalysis(config), SoundSynthesis(config)
         self.density = GaussianScaleMixture()
         load_parts({"analysis.": self.analysis, "synthesis.": self.synthesis, "density_shape.": self.density}, weights)

@@ -40,6 +40,7 @@ class SoundConfig:
     emphasis: float
     width: int
     blocks: int
+    default_quality: int = 60
 
     @property
     def bands(self) -> int:
@@ -56,9 +57,9 @@ _SMALL = SoundConfig(27, 2, levels=8, columns=1722, rates_hz=(32000, 48000, 4410
 CONFIGS = {
     "walloc-stereo-5x": replace(_SMALL, latents=108, coarsest_step=20000.0, finest_step=300.0),
     "walloc-stereo-20x": _SMALL,
-    "walloc-speech": SoundConfig(64, 1, levels=7, columns=1250, rates_hz=(8000, 24000, 16000), coarsest_step=10000.0,
-                                 finest_step=200.0, usual=2000.0, compand_width=8192.0, emphasis=0.5, width=96,
-                                 blocks=3),
+    "walloc-speech": SoundConfig(64, 1, levels=7, columns=1250, rates_hz=(8000, 24000, 16000), coarsest_step=20000.0,
+                                 finest_step=800.0, usual=2000.0, compand_width=8192.0, emphasis=0.5, width=96,
+                                 blocks=3, default_quality=85),
 }
 
 
