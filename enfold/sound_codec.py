@@ -31,7 +31,7 @@ from enfold.container import Header, Limits, Section, SectionKind, is_enf, pack
 from enfold.errors import FingerprintError, MediaError, UsageError
 from enfold.geometry import AudioGeometry
 from enfold.salvage import DamageWarning, salvage
-from enfold.sections import OVERLAP, Part, SectionLatents, level_of, number_of
+from enfold.sections import OVERLAP, QUARTER, Part, SectionLatents, level_of, number_of
 from enfold.sounds import Resampled, Sound, Source, as_dtype, open_sound
 
 MOST_WORKERS = 4                # sections coded at once; each takes some tens of MB
@@ -58,6 +58,10 @@ class SoundCodec(Codec):
     @abstractmethod
     def synthesise(self, symbols: np.ndarray, quality: int) -> np.ndarray:
         """The way back: float32 (sides, columns · block)."""
+
+    @abstractmethod
+    def restored(self, values: np.ndarray, quality: int) -> np.ndarray:
+        """Dequantised latents, float32 (C, columns), of a section at its level → float32 (sides, columns · block)."""
 
     def encode(self, media: Any, *, quality: int | None = None, keep_metadata: bool = False) -> bytes:
         source, quality = self._opened(media), self._checked(quality)
@@ -97,6 +101,20 @@ class SoundCodec(Codec):
             streams = list(half.streams(container, sections))
         start, stop = _span(start_s, stop_s, geometry)
         return _AsItWas(Decoded(self, geometry, quality, sections, streams), geometry, start, stop)
+
+    def sound_of(self, latent: Latent) -> Sound:
+        """What a latent's `values` sound like, whoever made them: a file's, or a learner's.
+
+        Raises UsageError, FingerprintError for latents of another codec or other weights.
+        """
+        if latent.codec != self.name or not isinstance(latent.geometry, AudioGeometry):
+            raise UsageError(f"a latent of {latent.codec!r}, and this is {self.name!r}: use enfold.load(latent.codec)")
+        if latent.fingerprint != self.fingerprint:
+            raise FingerprintError(self.name, latent.fingerprint, self.fingerprint)
+        geometry = latent.geometry
+        decoded = FromValues(self, geometry, latent.quality, latent.values)
+        source = _AsItWas(decoded, geometry, 0, geometry.samples)
+        return Sound(source.read(0, source.count), source.rate_hz)
 
     def latents(self, source: Any, *, quality: int | None = None, limits: Limits = Limits()) -> Latent:
         half = self.latent_codec
@@ -188,11 +206,10 @@ class Decoded(Source):
 
     def _section(self, number: int) -> np.ndarray:
         """One section, fading in and out where it overlaps others; silence for one that is lost."""
-        columns, stream = self._sections[number], self._streams[number]
-        if stream is None:
+        units = self._restored(number)
+        if units is None:
+            columns = self._sections[number]
             return np.zeros((self.channels, (columns.stop - columns.start) * self._block), np.float32)
-        part = self._codec.latent_codec.read(stream, self._quality, number, columns.stop - columns.start)
-        units = self._codec.synthesise(part.symbols, self._quality) / np.float32(part.gain)
         units = units.mean(0, keepdims=True) if self.channels < len(units) else units
         fade = OVERLAP * self._block
         ramp = (np.arange(fade, dtype=np.float32) + np.float32(0.5)) / np.float32(fade)
@@ -201,6 +218,34 @@ class Decoded(Source):
         if number + 1 < len(self._sections):
             units[:, -fade:] *= ramp[::-1]
         return units
+
+
+    def _restored(self, number: int) -> np.ndarray | None:
+        """Samples (sides, n) of a section; None for one that is lost."""
+        columns, stream = self._sections[number], self._streams[number]
+        if stream is None:
+            return None
+        part = self._codec.latent_codec.read(stream, self._quality, number, columns.stop - columns.start)
+        return self._codec.synthesise(part.symbols, self._quality) / np.float32(part.gain)
+
+
+class FromValues(Decoded):
+    """The samples of dequantised latents (C, T), at the level at which they would be coded."""
+
+    def __init__(self, codec: SoundCodec, geometry: AudioGeometry, quality: int, values: np.ndarray) -> None:
+        half = codec.latent_codec
+        sections = half.sections(half.total_columns(geometry))
+        due = half.channels, sections[-1].stop
+        if values.shape != due:
+            raise UsageError(f"latents of shape {values.shape}, where a sound of {geometry} has {due}")
+        super().__init__(codec, geometry, quality, sections, [None] * len(sections))
+        self._values = values
+
+    def _restored(self, number: int) -> np.ndarray:
+        values = self._values[:, self._sections[number]]
+        power = np.square(values, dtype=np.float64).sum() / max(1, values.shape[1] * self._block * self.channels)
+        gain = np.float32(2.0 ** (level_of(np.full((1, 1), power**0.5, np.float32), self._codec.usual) / QUARTER))
+        return self._codec.restored(values * gain, self._quality) / gain
 
 
 class _AsItWas(Source):

@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from enfold.cli import bench, bench_learning, decode, encode, info, models, pack, train, unpack, verify
+from enfold.cli import bench, bench_learning, bench_tasks, decode, encode, info, models, pack, train, unpack, verify
 from enfold.cli.failures import INTERRUPTED, say, show
 from enfold.errors import EnfoldError
 
@@ -66,6 +66,9 @@ for verb in (encode, decode, info, verify, models, train, pack, unpack):
     app.command(verb.__name__.rpartition(".")[2], epilog=verb.EXAMPLES)(verb.command)
 bench.app.command("loader", epilog=bench_learning.LOADING)(bench_learning.loader)
 bench.app.command("learn", epilog=bench_learning.LEARNING)(bench_learning.learn)
+bench.app.command("documents", epilog=bench_tasks.READING)(bench_tasks.documents)
+bench.app.command("digits", epilog=bench_tasks.TELLING)(bench_tasks.digits)
+bench.app.command("separation", epilog=bench_tasks.SEPARATING)(bench_tasks.separation)
 app.add_typer(bench.app, name="bench")
 
 

@@ -147,12 +147,15 @@ class WallocSound(nn.Module, SoundCodec):
         chosen = half.prior(Quantizer(PRICE), quality, scaled.shape[1], scaled.numpy())
         return chosen.astype(np.int16)
 
-    @torch.inference_mode()
     def synthesise(self, symbols: np.ndarray, quality: int) -> np.ndarray:
-        if not symbols.shape[1]:
+        return self.restored(self.latent_codec.values(symbols, quality), quality)
+
+    @torch.inference_mode()
+    def restored(self, values: np.ndarray, quality: int) -> np.ndarray:
+        if not values.shape[1]:
             return np.zeros((self.config.sides, 0), np.float32)
-        values = torch.from_numpy(self.latent_codec.values(symbols, quality))[None]
-        return to_samples(self.synthesis(values, _position(quality)[None]), self.config)[0].numpy()
+        bands = self.synthesis(torch.from_numpy(values)[None], _position(quality)[None])
+        return to_samples(bands, self.config)[0].numpy()
 
 
 def to_bands(samples: Tensor, config: SoundConfig) -> Tensor:

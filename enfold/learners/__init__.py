@@ -17,7 +17,8 @@ _HOMES = {
     "packing": ("PackReport", "pack"), "unpacking": ("UnpackReport", "unpack"), "packs": ("Pack", "open_pack"),
     "dataset": ("Batch", "LatentDataset", "LatentStream"), "augmentation": ("Chain", "Crop", "Mirror"),
     "samples": ("Arrays", "Pairs"), "fitting": ("Schedule",), "classification": ("Classifier",),
-    "colorization": ("Colorizer",),
+    "colorization": ("Colorizer",), "read_documents": ("DocumentReader", "Pages"),
+    "clips": ("Clips",), "separate": ("Separator", "Stems"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)
