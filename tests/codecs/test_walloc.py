@@ -8,10 +8,11 @@ import torch
 
 import enfold
 from enfold.codecs import walloc
-from enfold.codecs.walloc import Compand, Walloc
-from enfold.codecs.walloc_latents import WallocLatents
+from enfold.codecs.walloc import Walloc
+from enfold.codecs.walloc_latents import COMPAND_WIDTH, WallocLatents
 from enfold.container import SectionKind, pack, unpack
 from enfold.errors import BitstreamError
+from enfold.layers.compand import Compand
 from enfold.testing import sample
 
 
@@ -21,7 +22,7 @@ def codec():
 
 
 def test_expand_undoes_the_compand():
-    compand = Compand(3)
+    compand = Compand(3, COMPAND_WIDTH)
     y = torch.linspace(-2000, 2000, 999).expand(1, 3, 1, -1)
     torch.testing.assert_close(compand.expand(compand(y)), y, rtol=1e-4, atol=1e-2)
 
