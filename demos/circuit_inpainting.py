@@ -18,7 +18,7 @@ from PIL import Image
 
 import enfold
 from enfold.learners.tensors import read_tensors
-from enfold.trees.marginals import conditionals, log2_likelihood, most_probable, sample
+from enfold.trees.marginals import conditionals, most_probable, sample
 
 OUT = Path(__file__).parent / "out" / "inpainting"
 DRAWN, ZOOM, GAP = 3, 3, 4
@@ -73,8 +73,7 @@ def main(arguments: list[str], out: Path = OUT) -> Path:
              "noise": np.random.default_rng(0).integers(0, 256, images.shape, dtype=np.uint8)}
     for kind, those in kinds.items():
         files = [codec.encode(image) for image in those]
-        seen = np.stack([enfold.latents(data).symbols for data in files]).reshape(len(files), -1)
-        score = -log2_likelihood(half.circuit, seen) / seen.shape[1]
+        score = -np.array([codec.log2_likelihood(data)[0] for data in files]) / images[0].size
         print(f"{kind:9} {np.mean([len(data) for data in files]):6.0f} bytes a file, "
               f"{score.mean():6.2f} ± {score.std():.2f} bits a pixel")
     out.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from enfold.pretrained.writing import write_model
 from enfold.trees.frozen import freeze
+from enfold.trees.hats import hats_of
 from enfold.trees.structure import HiddenTree
 
 DEMO = Path(__file__).parents[1] / "demos" / "circuit_inpainting.py"
@@ -22,7 +23,8 @@ def demo(tmp_path, monkeypatch):
     tree = HiddenTree(np.array([-1, 0]), np.arange(784) // 392)
     leaf = random.dirichlet(np.ones(256), (784, 8)).transpose(0, 2, 1)
     write_model(tmp_path / "weights", "circuit-mnist",
-                freeze(tree, np.full(8, 1 / 8), random.dirichlet(np.ones(8), (2, 8)), leaf), {})
+                freeze(tree, hats_of(np.arange(256), 256, 256), np.full(8, 1 / 8),
+                       random.dirichlet(np.ones(8), (2, 8)), leaf), {})
     monkeypatch.setenv("ENFOLD_WEIGHTS", str(tmp_path / "weights"))
     spec = importlib.util.spec_from_file_location("circuit_inpainting", DEMO)
     module = importlib.util.module_from_spec(spec)

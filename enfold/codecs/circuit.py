@@ -20,27 +20,25 @@ Source: A. Liu, S. Mandt, G. Van den Broeck, *Lossless Compression with Probabil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from enfold.codec import Latent, PictureCodec
-from enfold.codecs.circuit_latents import LOSSLESS, CircuitLatents
-from enfold.container import Container, Header, Limits, Section, SectionKind, pack
+from enfold.codec import Latent, PixelCodec
+from enfold.codecs.circuit_latents import CircuitLatents
+from enfold.container import Header, Limits, Section, SectionKind, pack
 from enfold.errors import UsageError
-from enfold.geometry import ImageGeometry, TensorGeometry
+from enfold.geometry import TensorGeometry
+from enfold.media import read_picture
 
 
-class Circuit(PictureCodec):
+class Circuit(PixelCodec):
     """A trained circuit codec. Lossless: qualities are taken, as everywhere, and mean nothing.
 
     encode, decode and latents are those of every picture codec, and take (N, H, W) arrays of many
     grey pictures as well, which come back as such an array.
     """
-
-    default_quality = LOSSLESS
-    lossless = True
 
     def __init__(self, name: str, weights: Mapping[str, np.ndarray], fingerprint: bytes) -> None:
         self.name, self.fingerprint = name, fingerprint
@@ -51,19 +49,28 @@ class Circuit(PictureCodec):
         return (f"{type(self).__name__}({self.name!r}, fingerprint={self.fingerprint.hex()}, "
                 f"states={circuit.states}, parameters={circuit.parameters:,})")
 
-    def encode(self, media: Any, *, quality: int | None = None, keep_metadata: bool = False) -> bytes:
+    def encode(self, media: Any, *, quality: int | None = None, keep_metadata: bool = False, effort: int = 0,
+               packets: int = 1) -> bytes:
         if not _are_many(media):
-            return super().encode(media, quality=quality, keep_metadata=keep_metadata)
+            return super().encode(media, quality=quality, keep_metadata=keep_metadata, effort=effort, packets=packets)
         parameters, streams = self.write(self.latents(media, quality=quality))
         geometry = TensorGeometry(tuple(media.shape), "uint8")
         return pack(Header(self.name, self.fingerprint, geometry, parameters),
                     [Section(SectionKind.SYMBOLS, stream) for stream in streams])
 
-    def decode(self, data: bytes, *, limits: Limits = Limits()) -> Any:
-        container = self.unpack(data, limits)
+    def encode_many(self, media: Sequence[Any], *, quality: int | None = None) -> list[bytes]:
+        if any(_are_many(one) for one in media):
+            return super().encode_many(media, quality=quality)
+        pictures = [read_picture(one) for one in media]
+        planes = [self._analysed(picture, quality).symbols for picture in pictures]
+        written = self.latent_codec.write_many(planes)
+        return [self.packed(picture, *parts) for picture, parts in zip(pictures, written, strict=True)]
+
+    def decode(self, data: bytes, *, limits: Limits = Limits(), allow_partial: bool = False) -> Any:
+        container = self.opened(data, limits, allow_partial=allow_partial)
         if isinstance(container.header.geometry, TensorGeometry):
-            return self.read(container, limits).symbols
-        return super().decode(data, limits=limits)
+            return (self.read_partial if allow_partial else self.read)(container, limits).symbols
+        return super().decode(data, limits=limits, allow_partial=allow_partial)
 
     def latents(self, source: Any, *, quality: int | None = None, limits: Limits = Limits()) -> Latent:
         if not _are_many(source):
@@ -72,19 +79,12 @@ class Circuit(PictureCodec):
             raise UsageError(f"pictures {source.dtype} of shape {source.shape}; they are uint8 (N, H, W), N at least 1")
         return self.latent_codec.wrap(np.ascontiguousarray(source), TensorGeometry(tuple(source.shape), "uint8"))
 
-    def analyse(self, rgb: np.ndarray, quality: int, geometry: ImageGeometry) -> Latent:
-        planes = rgb[..., :1] if geometry.mode.startswith("L") else rgb
-        return self.latent_codec.wrap(np.ascontiguousarray(planes.transpose(2, 0, 1)), geometry)
+    def log2_likelihood(self, source: Any) -> np.ndarray:
+        """(pictures,) float64, or (planes,) of a picture: how likely each is, of a file's bytes or of pixels.
 
-    def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
-        return self.latent_codec.write(latent.symbols)
-
-    def read(self, container: Container, limits: Limits) -> Latent:
-        return self.latent_codec.latent(container, limits)
-
-    def synthesise(self, latent: Latent) -> np.ndarray:
-        planes = latent.symbols.transpose(1, 2, 0)
-        return np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3)))
+        What is strange to the circuit has little: a score to tell it by, exact, from the file alone.
+        """
+        return self.latent_codec.log2_likelihood(self.latents(source).symbols)
 
 
 def _are_many(media: Any) -> bool:

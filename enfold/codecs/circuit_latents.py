@@ -14,28 +14,30 @@ bytes a stream more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
 
-from enfold.codec import Latent, LatentCodec
+from enfold.codec import LOSSLESS, Latent, LatentCodec
 from enfold.container import Container, Limits, SectionKind
 from enfold.errors import BitstreamError
 from enfold.geometry import Geometry, ImageGeometry, TensorGeometry
 from enfold.media import pack_alpha, unpack_alpha
 from enfold.trees.flows import CircuitPlan
 from enfold.trees.frozen import FrozenCircuit
-from enfold.trees.marginals import expected
+from enfold.trees.marginals import expected, log2_likelihood
 from enfold.trees.walk import decode, encode, schedule
 
 TILES_A_STREAM = 16
 MOST_STREAMS = 64
 CODED, STORED = b"", b"\1"      # the header's parameters: by the circuit; each plane as alpha planes are
-LOSSLESS = 100                  # the quality of every latent
+CONFIGS = {"circuit-mnist": CircuitPlan((28, 28), 256, 64, 96), "circuit-fashion": CircuitPlan((28, 28), 256, 64)}
 
 
-CONFIGS = {"circuit-mnist": CircuitPlan((28, 28), 256, 64)}
+def plan_of(name: str) -> CircuitPlan:
+    """The circuit that a codec is made of: what `enfold train` trains."""
+    return CONFIGS[name]
 
 
 class CircuitLatents(LatentCodec):
@@ -55,25 +57,37 @@ class CircuitLatents(LatentCodec):
             high, wide = kind
             tiles[:, :high, :wide] = self._tiles(planes)[rows][:, :high, :wide]
             streams += encode(self.circuit, steps, tiles.reshape(rows.size, -1), _streams(rows.size))
-        coded = b"".join([*(_varint(len(stream)) + stream for stream in streams[:-1]), streams[-1]])
-        if len(coded) > planes.size // 2:       # not what the circuit was made for: whatever is smaller
-            stored = [pack_alpha(plane) for plane in planes]
-            if sum(map(len, stored)) < len(coded):
-                return STORED, stored
-        return CODED, [coded]
+        coded = join_streams(streams)
+        return stored(planes, coded, planes.size // 2) or (CODED, [coded])
+
+    def write_many(self, pictures: Sequence[np.ndarray]) -> list[tuple[bytes, list[bytes]]]:
+        """What `write` says of each; those of one tile of one size are walked together."""
+        out: list[tuple[bytes, list[bytes]]] = [(CODED, [])] * len(pictures)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for number, planes in enumerate(pictures):
+            alike.setdefault(planes.shape, []).append(number)
+        for (count, high, wide), numbers in alike.items():
+            if count > 1 or high > self.height or wide > self.width:
+                for number in numbers:
+                    out[number] = self.write(pictures[number])
+                continue
+            tiles = np.zeros((len(numbers), self.height, self.width), np.uint8)
+            tiles[:, :high, :wide] = np.concatenate([pictures[number] for number in numbers])
+            streams = encode(self.circuit, self.schedule(high, wide), tiles.reshape(len(numbers), -1), len(numbers))
+            for number, stream in zip(numbers, streams, strict=True):
+                out[number] = stored(pictures[number], stream, high * wide // 2) or (CODED, [stream])
+        return out
 
     def read(self, parameters: bytes, sections: list[memoryview | bytes], shape: tuple[int, int, int]) -> np.ndarray:
         """The inverse of `write`: uint8 (planes, H, W). Raises BitstreamError."""
-        count, height, width = shape
         if parameters == STORED:
-            if len(sections) != count:
-                raise BitstreamError(f"{count} planes are stored, the file has {len(sections)} sections of symbols")
-            return np.stack([unpack_alpha(data, width, height) for data in sections])
+            return read_stored(sections, shape)
         if parameters != CODED or len(sections) != 1:
             raise BitstreamError(f"parameters {parameters.hex()!r} and {len(sections)} sections of symbols, where none "
                                  "and one are due", section="header")
+        count, height, width = shape
         kinds = list(self._kinds(*shape))
-        streams = _split(bytes(sections[0]), sum(_streams(rows.size) for *_, rows in kinds))
+        streams = split_streams(bytes(sections[0]), sum(_streams(rows.size) for *_, rows in kinds))
         padded = np.zeros((count * _up(height, self.height) * _up(width, self.width),
                            self.height, self.width), np.uint8)
         for _, steps, rows in kinds:
@@ -87,8 +101,26 @@ class CircuitLatents(LatentCodec):
         if shape is None:
             raise BitstreamError(f"{self.name} holds 8-bit pictures, the file says {header.geometry}", section="header")
         limits.check("max_symbols", int(np.prod(shape, dtype=object)))
-        sections = [section.data for section in container.sections if section.kind == SectionKind.SYMBOLS]
-        return self.wrap(self.read(header.parameters, sections, shape), header.geometry)
+        return self.wrap(self.read(header.parameters, _symbols(container), shape), header.geometry)
+
+    def latent_many(self, containers: Sequence[Container], limits: Limits = Limits()) -> list[Latent]:
+        out: dict[int, Latent] = {}
+        alike: dict[tuple[int, int], list[int]] = {}
+        for number, container in enumerate(containers):
+            shape = planes_shape(container.header.geometry)
+            if shape is None or shape[0] > 1 or shape[1] > self.height or shape[2] > self.width \
+                    or container.header.parameters != CODED or len(_symbols(container)) != 1:
+                out[number] = self.latent(container, limits)
+            else:
+                limits.check("max_symbols", shape[1] * shape[2])
+                alike.setdefault(shape[1:], []).append(number)
+        for (high, wide), numbers in alike.items():
+            streams = [bytes(_symbols(containers[number])[0]) for number in numbers]
+            tiles = decode(self.circuit, self.schedule(high, wide), streams, len(numbers))
+            tiles = tiles.reshape(-1, 1, self.height, self.width)[:, :, :high, :wide]
+            for number, planes in zip(numbers, tiles, strict=True):
+                out[number] = self.wrap(np.ascontiguousarray(planes), containers[number].header.geometry)
+        return [out[number] for number in range(len(containers))]
 
     def wrap(self, planes: np.ndarray, geometry: Geometry) -> Latent:
         """Planes with everything that a learner wants to know of them."""
@@ -99,6 +131,17 @@ class CircuitLatents(LatentCodec):
         y, x = np.ogrid[:symbols.shape[1], :symbols.shape[2]]
         usual = self._usual[y % self.height, x % self.width]
         return ((symbols - usual) / (self.circuit.values / 2)).astype(np.float32)
+
+    def log2_likelihood(self, planes: np.ndarray) -> np.ndarray:
+        """(planes,) float64: of each plane, summed over its tiles. The lower, the less it is what was learned."""
+        total = np.zeros(len(planes))
+        tiles_of = _up(planes.shape[1], self.height) * _up(planes.shape[2], self.width)
+        for (high, wide), _, rows in self._kinds(*planes.shape):
+            known = np.zeros((self.height, self.width), bool)
+            known[:high, :wide] = True
+            found = log2_likelihood(self.circuit, self._tiles(planes)[rows], known.reshape(-1))
+            np.add.at(total, rows // tiles_of, found)
+        return total
 
     def bits(self, planes: np.ndarray) -> float:
         """What the circuit says that planes cost, before the byte coder adds its own."""
@@ -148,6 +191,10 @@ class CircuitLatents(LatentCodec):
         return np.ascontiguousarray(grid.reshape(count, _up(height, tall) * tall, -1)[:, :height, :width])
 
 
+def _symbols(container: Container) -> list[memoryview | bytes]:
+    return [section.data for section in container.sections if section.kind == SectionKind.SYMBOLS]
+
+
 def planes_shape(geometry: Geometry) -> tuple[int, int, int] | None:
     """(planes, H, W) of what a geometry describes; None where it is nothing of ours."""
     if geometry.dtype != "uint8":
@@ -167,7 +214,7 @@ def _streams(tiles: int) -> int:
     return max(1, min(MOST_STREAMS, tiles // TILES_A_STREAM))
 
 
-def _split(data: bytes, count: int) -> Iterator[bytes]:
+def split_streams(data: bytes, count: int) -> Iterator[bytes]:
     """So many streams, the last one to the end."""
     at = 0
     for _ in range(count - 1):
@@ -183,6 +230,30 @@ def _split(data: bytes, count: int) -> Iterator[bytes]:
         yield data[at:at + length]
         at += length
     yield data[at:]
+
+
+def join_streams(streams: list[bytes]) -> bytes:
+    """Streams one after the other, each but the last with its length before it."""
+    return b"".join([*(_varint(len(stream)) + stream for stream in streams[:-1]), streams[-1]])
+
+
+def stored(planes: np.ndarray, coded: bytes, good: int) -> tuple[bytes, list[bytes]] | None:
+    """What is not what the circuit was made for, by other means: parameters and sections, if they are smaller.
+
+    good: of how many bytes it need not be tried.
+    """
+    if len(coded) <= good:
+        return None
+    sections = [pack_alpha(plane) for plane in planes]
+    return (STORED, sections) if sum(map(len, sections)) < len(coded) else None
+
+
+def read_stored(sections: list[memoryview | bytes], shape: tuple[int, int, int]) -> np.ndarray:
+    """Planes (planes, H, W) from sections. Raises BitstreamError."""
+    count, height, width = shape
+    if len(sections) != count:
+        raise BitstreamError(f"{count} planes are stored, the file has {len(sections)} sections of symbols")
+    return np.stack([unpack_alpha(data, width, height) for data in sections])
 
 
 def _varint(value: int) -> bytes:

@@ -1,7 +1,7 @@
 """From rows of a pack to latents, many at a time.
 
 Under static coding a batch is decoded shape by shape, each in one call. Under codec coding each row
-becomes its .enf file and goes through `enfold.latents`; threads share that work, and torch is not
+becomes its .enf file and goes through `enfold.many_latents`; threads share that work, and torch is not
 imported where the codec's prior needs none.
 """
 
@@ -25,6 +25,7 @@ from enfold.learners.packs import Pack
 from enfold.learners.rows import PackInfo, join, shape_crc
 from enfold.learners.shards import rows_of
 
+TOGETHER = 16               # files that a thread takes at once
 _PARTS = ("patches", "alpha", "profile")            # what few rows have
 
 
@@ -35,7 +36,7 @@ class Group:
         self.table = table
         self.labels = _integers(table["label"], -1)
         self.grids = np.stack([_integers(table["latent_height"], 0), _integers(table["latent_width"], 0)], 1)
-        self._crc32c = table["crc32c"].to_numpy()
+        self._crc32c = table["crc32c"].fill_null(0).to_numpy()
         streams = table["stream"].combine_chunks() if table["stream"].num_chunks != 1 else table["stream"].chunk(0)
         _, offsets, data = streams.buffers()
         self._ends = np.frombuffer(offsets, np.int32)[streams.offset:streams.offset + len(streams) + 1].tolist()
@@ -123,7 +124,8 @@ class Decoder:
         for group, rows, places in selections:
             for place, row in zip(places, rows_of(group.table.take(rows)), strict=True):
                 files[place] = join(self.info, row)
-        return list(self._threads.map(self._latent, files))
+        parts = [files[at:at + TOGETHER] for at in range(0, count, TOGETHER)]
+        return [latent for part in self._threads.map(self._latents, parts) for latent in part]
 
     def _at_once(self, static: StaticCoding, selections: Sequence[Selection],
                  count: int) -> np.ndarray | list[np.ndarray]:
@@ -151,9 +153,9 @@ class Decoder:
                 latents[place] = latent
         return latents
 
-    def _latent(self, data: bytes) -> np.ndarray:
-        latent = enfold.latents(data)
-        return latent.symbols.astype(np.int32) if self.symbols else np.asarray(latent.values, np.float32)
+    def _latents(self, files: list[bytes]) -> list[np.ndarray]:
+        return [latent.symbols.astype(np.int32) if self.symbols else np.asarray(latent.values, np.float32)
+                for latent in enfold.many_latents(files)]
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:

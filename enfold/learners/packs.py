@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -152,8 +152,7 @@ def _tar_rows(path: Path, info: PackInfo) -> Iterator[Row]:
                         raise BitstreamError(f"{path}: {member.name} is not of this pack's codec")
                     waiting = split(container, key, None)
                 elif suffix == "cls" and waiting is not None and waiting.key == key:
-                    waiting = Row(waiting.key, int(data), waiting.geometry, waiting.parameters, None, waiting.stream,
-                                  None, waiting.alpha, waiting.profile)
+                    waiting = replace(waiting, label=int(data))
     except (OSError, tarfile.TarError, ValueError) as error:
         raise BitstreamError(f"{path}: not a readable tar of a pack: {error}") from error
     if waiting is not None:

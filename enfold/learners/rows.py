@@ -5,7 +5,8 @@
 
 `split` takes a file apart into a row, `join` puts the very same bytes together again. The columns
 are those of `docs/packs.md`. A row's CRC32C covers its geometry and all its bytes, so a damaged
-row is told from an undamaged one by itself, in whatever table it lies by then.
+row is told from an undamaged one by itself, in whatever table it lies by then. Only rows of one
+short stream go without: see `Row.tiny`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from enfold.learners.coding import CODINGS, StaticCoding
 
 FORMAT = 1
 METADATA = b"enfold"        # the key under which a shard's schema carries its PackInfo
+TINY = 1024                 # bytes of a stream
 _APART = (SectionKind.ALPHA, SectionKind.PROFILE)       # sections with columns of their own
 
 
@@ -36,7 +38,8 @@ class Row:
     key: where it came from, unique in the pack. label: its class, None if it has none.
     parameters: the codec's own, b"" under static coding. grid: (h, w) of the latent under static
     coding, else None. stream: coded symbols; under coding "codec" all sections but those that have
-    a column. patches: see `StaticCoding`. alpha, profile: the data of those sections.
+    a column, each with its head, or, where patches are b"", the data of the one section of symbols alone.
+    patches: else see `StaticCoding`. alpha, profile: the data of those sections.
     """
 
     key: str
@@ -48,6 +51,11 @@ class Row:
     patches: bytes | None = None
     alpha: bytes | None = None
     profile: bytes | None = None
+
+    @property
+    def tiny(self) -> bool:
+        """Whether four bytes more would count: then only the pages of its shard have checksums."""
+        return self.grid is None and self.patches == b"" and len(self.stream) < TINY
 
     @cached_property
     def crc32c(self) -> int:
@@ -113,8 +121,11 @@ def split(container: Container, key: str, label: int | None) -> Row:
         raise UsageError(f"{key} is no picture but {header.geometry}: packs hold pictures")
     own = {kind: container.find(kind) for kind in _APART}
     alpha, profile = (None if (data := own[kind]) is None else bytes(data) for kind in _APART)
+    rest = [section for section in container.sections if section.kind not in _APART]
+    if [section.kind for section in rest] == [SectionKind.SYMBOLS]:
+        return Row(key, label, header.geometry, header.parameters, None, bytes(rest[0].data), b"", alpha, profile)
     stream = b"".join(bytes([section.kind]) + len(section.data).to_bytes(4, "little") + bytes(section.data)
-                      for section in container.sections if section.kind not in _APART)
+                      for section in rest)
     return Row(key, label, header.geometry, header.parameters, None, stream, None, alpha, profile)
 
 
@@ -153,6 +164,9 @@ def static_latent(info: PackInfo, row: Row) -> Any:
 
 def _sections(row: Row) -> Iterator[tuple[SectionKind, bytes]]:
     at, data = 0, row.stream
+    if row.patches is not None:
+        yield SectionKind.SYMBOLS, data
+        return
     while at < len(data):
         end = at + 5 + int.from_bytes(data[at + 1:at + 5], "little")
         if end > len(data) or data[at] not in set(SectionKind):

@@ -25,6 +25,8 @@ from enfold.learners.rows import METADATA, PackInfo, Row, join
 COLUMNS = ("key", "label", "width", "height", "mode", "dtype", "latent_height", "latent_width", "parameters",
            "stream", "patches", "alpha", "profile", "crc32c")
 GROUP_ROWS = 1024           # rows of a row group: what is read, and shuffled, as one
+SMALL_GROUP = 1 << 20       # bytes below which one goes on
+MOST_ROWS = 8192            # to so many
 GROUP_BYTES = 1 << 26       # and the bytes after which one ends in any case
 
 
@@ -101,13 +103,15 @@ class ParquetShard(ShardWriter):
         self._writer = pa.parquet.ParquetWriter(
             self._file, self._schema, use_dictionary=shared, write_page_checksum=True,
             write_statistics=["key", "label"],
+            column_encoding={"stream": "DELTA_LENGTH_BYTE_ARRAY", "key": "DELTA_BYTE_ARRAY"},
             compression={name: "none" if name in ("stream", "alpha") else "zstd" for name in COLUMNS})
 
     def add(self, row: Row) -> None:
         self._waiting.append(row)
         self._bytes += sum(len(part) for part in (row.stream, row.alpha, row.profile) if part)
         self.rows += 1
-        if len(self._waiting) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
+        count = len(self._waiting)
+        if (count >= GROUP_ROWS and self._bytes >= SMALL_GROUP) or count == MOST_ROWS or self._bytes >= GROUP_BYTES:
             try:
                 self._flush()
             except OSError as error:
@@ -215,7 +219,7 @@ def rows_of(table: Any) -> Iterator[Row]:
         geometry = ImageGeometry(values["width"], values["height"], values["mode"], values["dtype"])
         row = Row(values["key"], values["label"], geometry, values["parameters"], grid, values["stream"],
                   values["patches"], values["alpha"], values["profile"])
-        if row.crc32c != values["crc32c"]:
+        if values["crc32c"] != row.crc32c and not (values["crc32c"] is None and row.tiny):
             raise BitstreamError(f"{row.key!r}: checksum mismatch: the row is damaged; fetch its shard again")
         yield row
 
@@ -228,4 +232,4 @@ def failed(path: Path, error: OSError) -> MediaError:
 def _values(row: Row) -> tuple[Any, ...]:
     geometry, (high, wide) = row.geometry, row.grid or (None, None)
     return (row.key, row.label, geometry.width, geometry.height, geometry.mode, geometry.dtype, high, wide,
-            row.parameters, row.stream, row.patches, row.alpha, row.profile, row.crc32c)
+            row.parameters, row.stream, row.patches, row.alpha, row.profile, None if row.tiny else row.crc32c)

@@ -77,7 +77,18 @@ def make_rows(task: Task, items: Sequence[Item]) -> list[Coded]:
     """Items → rows, or refusals. Runs in any process."""
     with one_thread():
         codec = _codec(task)
-        return [_coded(task, codec, item) for item in items]
+        read = [_read(task, item) for item in items]
+        if task.info.static is None:
+            pictures = [picture for picture, _, _ in read if picture is not None]
+            try:
+                files = iter(codec.encode_many(pictures, quality=task.info.quality))
+            except UsageError:
+                raise
+            except EnfoldError:             # one of them: each by itself then
+                return [_coded(task, codec, item, *found) for item, found in zip(items, read, strict=True)]
+            return [Coded(_split(item, next(files)), size) if refusal is None else Coded(refusal, size)
+                    for item, (_, size, refusal) in zip(items, read, strict=True)]
+        return [_coded(task, codec, item, *found) for item, found in zip(items, read, strict=True)]
 
 
 def count_latents(task: Task, items: Sequence[Item]) -> list[Counted]:
@@ -103,23 +114,40 @@ def _codec(task: Task) -> Any:
     return codec
 
 
-def _coded(task: Task, codec: Any, item: Item) -> Coded:
+def _read(task: Task, item: Item) -> tuple[Picture | None, int, Refusal | None]:
+    """(the picture, bytes of its media, why there is none)."""
     size = 0
     try:
         data = item.read()
         size = len(data)
-        return Coded(_row(task, codec, item, picture_of(data, task)), size)
+        return picture_of(data, task), size, None
+    except UsageError:
+        raise
+    except EnfoldError as error:
+        return None, size, Refusal.of(item.key, error)
+
+
+def _coded(task: Task, codec: Any, item: Item, picture: Picture | None, size: int, refusal: Refusal | None) -> Coded:
+    if picture is None:
+        assert refusal is not None
+        return Coded(refusal, size)
+    try:
+        return Coded(_row(task, codec, item, picture), size)
     except UsageError:
         raise
     except EnfoldError as error:
         return Coded(Refusal.of(item.key, error), size)
 
 
+def _split(item: Item, data: bytes) -> Row:
+    return split(unpack(data), item.key, item.label if isinstance(item.label, int) else None)
+
+
 def _row(task: Task, codec: Any, item: Item, picture: Picture) -> Row:
-    label = item.label if isinstance(item.label, int) else None
     info = task.info
     if info.static is None:
-        return split(unpack(codec.encode(picture, quality=info.quality)), item.key, label)
+        return _split(item, codec.encode(picture, quality=info.quality))
+    label = item.label if isinstance(item.label, int) else None
     latent = codec.latents(picture, quality=info.quality)
     stream, patches = info.static.encode(latent)
     alpha = None if picture.alpha is None else pack_alpha(picture.alpha)

@@ -5,13 +5,15 @@ goes on, by equal factors from `first_rate` to a batch's share of the data: earl
 and find their way, the last ones take the whole data set into account. Every 40th sample is held out.
 
 What is coded is any array of small integers; which circuit a codec wants it says itself (`CircuitPlan`).
+`TENSORS` is what the registry names.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,24 +22,25 @@ import numpy as np
 
 from enfold.errors import UsageError
 from enfold.learners.tensors import read_tensors
-from enfold.trees.flows import BINS, CircuitPlan, LearnedCircuit
+from enfold.learners.trainer import Report, Trainer, log_rows, thinned
+from enfold.trees.flows import CircuitPlan, LearnedCircuit
 from enfold.trees.frozen import freeze
-from enfold.trees.structure import HiddenTree, bins_of, hidden_tree, mutual_information
+from enfold.trees.hats import hats_of
+from enfold.trees.structure import HiddenTree, hidden_tree, mutual_information
 
 HELD_OUT_EVERY = 40
 STRUCTURE_SAMPLES = 12_000
-CURVE_ROWS = 24
 
 
 @dataclass(frozen=True)
 class CircuitRecipe:
-    """How a circuit is trained. Zero epochs: as many as `minutes` allow. prior: see `trees.flows`."""
+    """How a circuit is trained. Zero epochs: as many as `minutes` allow. prior: counts of a state, over all hats."""
 
     epochs: int = 0
     minutes: float = 30.0
     batch: int = 1000
     first_rate: float = 0.5
-    prior: float = 32.0
+    prior: float = 0.5
     seed: int = 0
     checkpoint_minutes: float = 2.0
 
@@ -55,20 +58,41 @@ class CircuitProgress:
     held_out: float | None = None
 
 
-def train_on(plan: CircuitPlan, recipe: CircuitRecipe, data: Path, out: Path, threads: int = 1,
-             report: Callable[[CircuitProgress], None] = lambda progress: None
-             ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """`train_circuit` on what `read_tensors` finds in `data`: (arrays, what the model's card shall say)."""
-    samples = read_tensors(data)
-    arrays = train_circuit(plan, recipe, samples, out, threads, report)
-    rows = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
-    every = -(-len(rows) // CURVE_ROWS)
-    curve = [{"step": row["step"], "minutes": round(row["minutes"], 1), "bits": round(row["bits"], 4),
-              "held_out_bits": round(row["held_out"], 4)} for row in rows[::-1][::every][::-1]]
-    held_out = -(-len(samples) // HELD_OUT_EVERY)
-    return arrays, {"steps": rows[-1]["step"], "minutes": round(rows[-1]["minutes"], 1), "curve": curve,
-                    "recipe": {**asdict(recipe), "states": plan.states},
-                    "data": {"name": data.resolve().name, "samples": len(samples) - held_out, "held_out": held_out}}
+class CircuitTrainer(Trainer):
+    """`train_circuit` for the command line; `trainable` is a CircuitPlan."""
+
+    recipe = CircuitRecipe
+    data = "an .npy or IDX file of samples, a folder of IDX files, or a folder of pictures of one size"
+
+    def about(self, data: Path) -> dict[str, Any]:
+        samples = len(read_tensors(data))
+        held_out = -(-samples // HELD_OUT_EVERY)
+        return {"name": data.resolve().name, "samples": samples - held_out, "held_out": held_out}
+
+    def train(self, trainable: Any, recipe: Any, data: Path, out: Path, *, threads: int, report: Report,
+              start: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        if start is not None:
+            raise UsageError("a circuit's model file holds probabilities, not the counts that training goes on from: "
+                             "leave --from-weights out, or repeat the command of a run to go on with it")
+        return train_circuit(trainable, recipe, read_tensors(data), out, threads or os.cpu_count() or 1, report)
+
+    def history(self, out: Path) -> dict[str, Any]:
+        rows = log_rows(out / "log.jsonl")
+        if not rows:
+            return {}
+        curve = [{"step": row["step"], "minutes": round(row["minutes"], 1), "bits": round(row["bits"], 4),
+                  "held_out_bits": round(row["held_out"], 4)} for row in thinned(rows)]
+        return {"steps": rows[-1]["step"], "minutes": round(rows[-1]["minutes"], 1), "curve": curve}
+
+    def words(self, progress: Any) -> str:
+        where = f"epoch {progress.epoch:.1f}, {progress.minutes:.1f} min: {progress.bits:.4f} bits a dimension"
+        return where if progress.held_out is None else f"{where}, held out {progress.held_out:.4f}"
+
+    def is_milestone(self, progress: Any) -> bool:
+        return progress.held_out is not None
+
+
+TENSORS = CircuitTrainer()
 
 
 def train_circuit(plan: CircuitPlan, recipe: CircuitRecipe, samples: np.ndarray, out: Path, threads: int = 1,
@@ -114,7 +138,8 @@ def train_circuit(plan: CircuitPlan, recipe: CircuitRecipe, samples: np.ndarray,
         if now - last_saved > 60 * recipe.checkpoint_minutes or over:
             run.save(minutes())
             last_saved = time.monotonic()
-    return freeze(run.circuit.tree, run.circuit.root, run.circuit.transition, run.circuit.leaf)
+    circuit = run.circuit
+    return freeze(circuit.tree, circuit.hats, circuit.root, circuit.transition, circuit.mixture)
 
 
 class _Run:
@@ -129,8 +154,8 @@ class _Run:
             tree = hidden_tree(mutual_information(rows[few]))
         else:
             tree = HiddenTree.from_arrays(before)
-        bins = bins_of(rows, BINS)[:plan.values]
-        self.circuit = LearnedCircuit(tree, plan.states, bins, recipe.seed, threads)
+        hats = hats_of(rows, plan.values, plan.hats)
+        self.circuit = LearnedCircuit(tree, plan.states, hats, recipe.seed, threads)
         if before is not None:
             self.step, self.minutes_before = int(before["step"]), float(before["minutes"])
             for name, counts in self.circuit.counts.items():

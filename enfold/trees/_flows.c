@@ -23,7 +23,7 @@
 #endif
 
 enum { CHUNK = 32, ROWS = 4, COLUMNS = 32, MANY = 4 };
-#define TINY 1e-12f
+#define TINY 1e-30f
 
 /* leaf (variables, values, H), transition (nodes, H, H), root (H); parents before children, and
  * node n has the variables members[first[n]] to members[first[n + 1] - 1]. */
@@ -167,6 +167,8 @@ CLONES static void pass_32(const Tree *t, const uint8_t *x, int64_t n, double *l
 { pass(t, x, n, l, f, r, 32); }
 CLONES static void pass_64(const Tree *t, const uint8_t *x, int64_t n, double *l, const Flows *f, float *r)
 { pass(t, x, n, l, f, r, 64); }
+CLONES static void pass_80(const Tree *t, const uint8_t *x, int64_t n, double *l, const Flows *f, float *r)
+{ pass(t, x, n, l, f, r, 80); }
 CLONES static void pass_any(const Tree *t, const uint8_t *x, int64_t n, double *l, const Flows *f, float *r)
 { pass(t, x, n, l, f, r, t->H); }
 
@@ -204,6 +206,7 @@ static PyObject *py_flows(PyObject *self, PyObject *args)
             else if (H == 16) pass_16(&tree, x, count, b[7].buf, to, room);
             else if (H == 32) pass_32(&tree, x, count, b[7].buf, to, room);
             else if (H == 64) pass_64(&tree, x, count, b[7].buf, to, room);
+            else if (H == 80) pass_80(&tree, x, count, b[7].buf, to, room);
             else pass_any(&tree, x, count, b[7].buf, to, room);
         }
         Py_END_ALLOW_THREADS
@@ -218,74 +221,87 @@ static PyObject *py_flows(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* One variable's mean counts (values, H) move towards those of a batch; its table follows: counts, and
- * a prior, part of which is spread as the state's own counts are over bins of values. */
-CLONES static void follow(float *counts, float *table, float **flows, int threads, float rate, float scale, float prior,
-                          float even, const uint8_t *bin, int bins, int64_t values, int64_t H, float *sum)
+/* Of each value its hats, see hats.py. */
+typedef struct { const uint8_t *first, *second; const float *near, *beyond; int64_t values, size; } Hats;
+
+/* One variable's mean counts of hats (size, H) move towards those of a batch; its mixture and its table follow. */
+CLONES static void follow(float *counts, float *mixture, float *table, float **flows, int threads, float rate,
+                          float scale, float prior, const Hats *hats, int64_t H, float *room)
 {
-    float *share = sum + H;
-    for (int64_t k = 0; k < (bins + 1) * H; k++) sum[k] = 0;
-    int64_t size[256] = {0};
-    for (int64_t x = 0; x < values; x++) {
-        float *c = counts + x * H, *own = share + bin[x] * H;
-        size[bin[x]]++;
-        for (int64_t k = 0; k < H; k++) {
-            float seen = 0;
-            for (int n = 0; n < threads; n++) {
-                seen += flows[n][x * H + k];
-                flows[n][x * H + k] = 0;
+    float *sum = room, *seen = room + H;
+    for (int64_t k = 0; k < (hats->size + 1) * H; k++) room[k] = 0;
+    for (int64_t x = 0; x < hats->values; x++) {
+        float *own = seen + hats->first[x] * H, *next = seen + hats->second[x] * H;
+        const float near = hats->near[x], beyond = hats->beyond[x];
+        for (int64_t k = 0; k < H; k++) sum[k] = 0;
+        for (int n = 0; n < threads; n++) {
+            float *flow = flows[n] + x * H;
+            for (int64_t k = 0; k < H; k++) {
+                sum[k] += flow[k];
+                flow[k] = 0;
             }
-            c[k] += rate * (seen * scale - c[k]);
-            own[k] += c[k];
-            sum[k] += c[k];
+        }
+        for (int64_t k = 0; k < H; k++) {
+            const float ratio = sum[k] / (table[x * H + k] + TINY);
+            own[k] += near * ratio;
+            next[k] += beyond * ratio;
         }
     }
-    for (int b = 0; b < bins; b++)
-        for (int64_t k = 0; k < H; k++)
-            share[b * H + k] = (prior * (share[b * H + k] + TINY) / (sum[k] + bins * TINY)) / (size[b] ? size[b] : 1)
-                + even / values;
-    for (int64_t k = 0; k < H; k++) sum[k] = 1 / (sum[k] + prior + even);
-    for (int64_t x = 0; x < values; x++)
-        for (int64_t k = 0; k < H; k++)
-            table[x * H + k] = (counts[x * H + k] + share[bin[x] * H + k]) * sum[k];
+    for (int64_t k = 0; k < H; k++) sum[k] = 0;
+    for (int64_t b = 0; b < hats->size; b++)
+        for (int64_t k = 0; k < H; k++) {
+            float *c = counts + b * H + k;
+            *c += rate * (seen[b * H + k] * mixture[b * H + k] * scale - *c);
+            mixture[b * H + k] = *c + prior / hats->size;
+            sum[k] += mixture[b * H + k];
+        }
+    for (int64_t k = 0; k < H; k++) sum[k] = 1 / sum[k];
+    for (int64_t b = 0; b < hats->size; b++)
+        for (int64_t k = 0; k < H; k++) mixture[b * H + k] *= sum[k];
+    for (int64_t x = 0; x < hats->values; x++) {
+        const float *own = mixture + hats->first[x] * H, *next = mixture + hats->second[x] * H;
+        const float near = hats->near[x], beyond = hats->beyond[x];
+        for (int64_t k = 0; k < H; k++) table[x * H + k] = near * own[k] + beyond * next[k];
+    }
 }
 
-/* follow(counts, table, flows, bin, start, stop, values, H, rate, scale, prior, even): counts, table
- * (variables, values, H); flows: a tuple of arrays of that shape, which are emptied; bin (values) from 0;
- * the variables start to stop. */
+/* follow(counts, mixture, table, flows, first, second, near, beyond, start, stop, values, size, H, rate, scale, prior):
+ * counts, mixture (variables, size, H), table (variables, values, H); flows: a tuple of arrays of that shape, which
+ * are emptied; the hats of each value; the variables start to stop. */
 static PyObject *py_follow(PyObject *self, PyObject *args)
 {
-    Py_buffer b[3], f[16];
+    Py_buffer b[7], f[16];
     PyObject *tuple;
-    Py_ssize_t start, stop, values, H;
-    float rate, scale, prior, even;
-    if (!PyArg_ParseTuple(args, "w*w*O!y*nnnnffff", &b[0], &b[1], &PyTuple_Type, &tuple, &b[2], &start, &stop, &values,
-                          &H, &rate, &scale, &prior, &even)) return NULL;
+    Py_ssize_t start, stop, values, size, H;
+    float rate, scale, prior;
+    if (!PyArg_ParseTuple(args, "w*w*w*O!y*y*y*y*nnnnnfff", &b[0], &b[1], &b[2], &PyTuple_Type, &tuple, &b[3], &b[4],
+                          &b[5], &b[6], &start, &stop, &values, &size, &H, &rate, &scale, &prior)) return NULL;
     const int threads = (int)PyTuple_GET_SIZE(tuple);
-    const uint8_t *bin = b[2].buf;
-    int known = 0, bins = 0, bad = threads > 16 || b[0].len != b[1].len || start < 0 || stop < start || values < 1
-        || H < 1 || stop * values * H * 4 > b[0].len || b[2].len != values;
-    for (int64_t x = 0; !bad && x < values; x++) bins = bin[x] >= bins ? bin[x] + 1 : bins;
+    const Hats hats = {b[3].buf, b[4].buf, b[5].buf, b[6].buf, values, size};
+    int known = 0, bad = threads > 16 || start < 0 || stop < start || values < 1 || size < 1 || H < 1
+        || b[0].len != b[1].len || stop * size * H * 4 > b[0].len || stop * values * H * 4 > b[2].len
+        || b[3].len != values || b[4].len != values || b[5].len != 4 * values || b[6].len != 4 * values;
+    for (int64_t x = 0; !bad && x < values; x++) bad = hats.first[x] >= size || hats.second[x] >= size;
     for (; !bad && known < threads; known++) {
         if (PyObject_GetBuffer(PyTuple_GET_ITEM(tuple, known), &f[known], PyBUF_WRITABLE)) {
             PyErr_Clear();
             bad = 1;
             break;
         }
-        bad = f[known].len != b[0].len;
+        bad = f[known].len != b[2].len;
     }
-    float *sum = bad ? NULL : malloc((bins + 1) * H * sizeof(float));
+    float *room = bad ? NULL : malloc((size + 1) * H * sizeof(float));
     Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t v = start; sum && v < stop; v++) {
+    for (Py_ssize_t v = start; room && v < stop; v++) {
         float *own[16];
         for (int n = 0; n < threads; n++) own[n] = (float *)f[n].buf + v * values * H;
-        follow((float *)b[0].buf + v * values * H, (float *)b[1].buf + v * values * H, own, threads, rate, scale, prior,
-               even, bin, bins, values, H, sum);
+        follow((float *)b[0].buf + v * size * H, (float *)b[1].buf + v * size * H, (float *)b[2].buf + v * values * H,
+               own, threads, rate, scale, prior, &hats, H, room);
     }
     Py_END_ALLOW_THREADS
-    const int short_of = !bad && !sum;
-    free(sum);
-    for (int k = 0; k < 3; k++) PyBuffer_Release(&b[k]);
+    const int short_of = !bad && !room;
+    free(room);
+    for (int k = 0; k < 7; k++) PyBuffer_Release(&b[k]);
     for (int k = 0; k < known; k++) PyBuffer_Release(&f[k]);
     if (short_of) return PyErr_NoMemory();
     if (bad) {

@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../entropy/cumulative.h"
+
 #if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
 #define WHOLE_LOOP _Pragma("GCC unroll 1")      /* taken apart, it would not be made a vector's */
 #else
-#define INLINE static __forceinline
 #define WHOLE_LOOP
 #endif
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
@@ -26,68 +26,6 @@
 enum { MANY = 16, FEW = 4, ROWS = 4, MOST_STATES = 128 };
 enum { SYMBOL, DOWN, UP };          /* what a step does */
 enum { TOP = 25, TOTAL = 31 };      /* exponents: of the largest element of a belief, of an interval's total */
-
-/* ---- the range coder of cumulative.py ------------------------------------------------------ */
-
-#define LEAST ((uint64_t)1 << 48)
-#define WHOLE ((uint64_t)1 << 56)
-
-/* writing: low, and bytes from `begin` to `at`; reading: `low` is how far the code lies above it */
-typedef struct { uint64_t low, range; uint8_t *begin, *at, *end; int64_t past; } Coder;
-
-INLINE void put(Coder *c, uint64_t byte)
-{
-    *c->at++ = (uint8_t)byte;
-}
-
-static void carry(Coder *c)
-{
-    uint8_t *at = c->at;
-    while (!++*--at) {}             /* never before `begin`: the code stays below 1 */
-}
-
-INLINE void write_interval(Coder *c, uint64_t start, uint64_t count, uint64_t total)
-{
-    const uint64_t unit = c->range / total;
-    c->low += unit * start;
-    c->range = unit * count;
-    if (c->low >= WHOLE) {
-        carry(c);
-        c->low -= WHOLE;
-    }
-    for (; c->range < LEAST; c->range <<= 8) {
-        put(c, c->low >> 48);
-        c->low = (c->low << 8) & (WHOLE - 1);
-    }
-}
-
-/* The fewest bytes that lie in the last interval, whatever zeros follow. */
-static void write_end(Coder *c)
-{
-    for (int kept = 0; kept <= 7; kept++) {
-        const uint64_t mask = (WHOLE >> (8 * kept)) - 1;
-        uint64_t code = (c->low + mask) & ~mask;
-        if (code - c->low >= c->range) continue;
-        if (code >= WHOLE) carry(c);
-        for (int n = 0; n < kept; n++) put(c, code >> (48 - 8 * n));
-        break;
-    }
-    while (c->at > c->begin && !c->at[-1]) c->at--;
-}
-
-INLINE uint64_t next_byte(Coder *c)
-{
-    if (c->at < c->end) return *c->at++;
-    c->past++;
-    return 0;
-}
-
-INLINE void read_interval(Coder *c, uint64_t unit, uint64_t start, uint64_t count)
-{
-    c->low -= unit * start;
-    c->range = unit * count;
-    for (; c->range < LEAST; c->range <<= 8) c->low = c->low << 8 | next_byte(c);
-}
 
 /* ---- beliefs ------------------------------------------------------------------------------- */
 
@@ -292,7 +230,7 @@ static PyObject *py_encode(PyObject *self, PyObject *args)
     if (made) {
         Py_BEGIN_ALLOW_THREADS
         for (int64_t n = 0; n < streams; n++)
-            coders[n] = (Coder){0, WHOLE - 1, bytes + n * each, bytes + n * each, bytes + (n + 1) * each, 0};
+            open_writing(coders + n, bytes + n * each, bytes + (n + 1) * each);
         run(&w, coders, streams, (uint8_t *)x, images, room, near, 0);
         for (int64_t n = 0; n < streams; n++) write_end(coders + n);
         Py_END_ALLOW_THREADS
@@ -331,13 +269,11 @@ static PyObject *py_decode(PyObject *self, PyObject *args)
         Py_BEGIN_ALLOW_THREADS
         for (int64_t n = 0; n < streams; n++) {
             uint8_t *data = b[4].buf;
-            coders[n] = (Coder){0, WHOLE - 1, NULL, data + bounds[2 * n], data + bounds[2 * n + 1], 0};
-            for (int k = 0; k < 7; k++) coders[n].low = coders[n].low << 8 | next_byte(coders + n);
-            if (coders[n].low >= coders[n].range && broken < 0) broken = n;
+            if (!open_reading(coders + n, data + bounds[2 * n], data + bounds[2 * n + 1]) && broken < 0) broken = n;
         }
         if (broken < 0) broken = run(&w, coders, streams, b[6].buf, images, room, near, 1);
         for (int64_t n = 0; broken < 0 && n < streams; n++)
-            if (coders[n].at != coders[n].end || (bounds[2 * n] < bounds[2 * n + 1] && !coders[n].end[-1])) broken = n;
+            if (!ended(coders + n)) broken = n;
         Py_END_ALLOW_THREADS
     }
     const int short_of = !room || !near || !coders;

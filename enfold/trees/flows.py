@@ -8,11 +8,9 @@ is taken: its flow, which is also W · ∂ log p / ∂ W. All images of a batch 
 matrix products; the C kernel takes 32 at a time, so that what they need stays in the cache.
 
 Counts of a mini-batch move mean counts by a rate that falls from one half to about a batch's share of
-the data (stepwise EM); probabilities are mean counts plus a prior, normalised. A leaf's prior is twofold:
-as if a state had seen `prior` values more, which fall into bins of values as those that it saw, but evenly
-within a bin; and `EVEN` more, evenly over all. On images that were not trained on it is worth 0.01
-to 0.02 bits a pixel where states have seen some hundreds; an even prior alone would take from what is
-certain, a border that is always black, what it gives elsewhere.
+the data (stepwise EM); probabilities are mean counts plus a small even prior, normalised. A leaf is a
+mixture of hats (see `hats`): what is counted is how often each hat was the one that a value came from,
+and the probabilities of values follow.
 
 Sources: Dempster et al. 1977; Cappé and Moulines 2009 (stepwise EM); Peharz et al. 2020 (flows).
 """
@@ -27,6 +25,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from enfold.trees.hats import HATS, Hats
 from enfold.trees.structure import HiddenTree
 
 try:
@@ -37,39 +36,41 @@ except ImportError:
     _compiled = None
 
 TRANSITION_PRIOR = 0.1      # counts of a state, over all states that follow
-EVEN = 0.5                  # counts of a state, over all values
-BINS = 8                    # of values, of about equal weight in the data
 _NONE = np.empty(0, np.float32)
-_TINY = np.float32(1e-12)
+_TINY = np.float32(1e-30)
 
 
 @dataclass(frozen=True)
 class CircuitPlan:
-    """What a circuit is for: the shape of a sample, how many values its elements take; and states of a node."""
+    """What a circuit is for: the shape of a sample, how many values its elements take; states of a node; see `hats`."""
 
     shape: tuple[int, ...]
     values: int
     states: int
+    hats: int = HATS
 
 
 class LearnedCircuit:
     """A circuit while it is learned: float32 probabilities, and the mean counts that they are made of.
 
     root (H,), transition (nodes, H, H), leaf (variables, values, H): probabilities of the last axis but,
-    in a leaf, of the one before. counts: of the same shapes, the mean of an image. H is a multiple of 8.
-    bins: (values,) the bin of each value, see `structure.bins_of`.
+    in a leaf, of the one before. mixture (variables, hats, H): how much of each hat. counts: of root,
+    transition and mixture, the mean of an image. H is a multiple of 8.
     """
 
-    def __init__(self, tree: HiddenTree, states: int, bins: np.ndarray, seed: int = 0, threads: int = 1) -> None:
+    def __init__(self, tree: HiddenTree, states: int, hats: Hats, seed: int = 0, threads: int = 1) -> None:
         random = np.random.default_rng(seed)
-        nodes, variables, values = len(tree.parent), len(tree.owner), len(bins)
-        self.tree, self.bins, self._threads = tree, np.ascontiguousarray(bins, np.uint8), threads
+        nodes, variables = len(tree.parent), len(tree.owner)
+        self.tree, self.hats, self._threads = tree, hats, threads
         self.root = np.full(states, 1 / states, np.float32)
         self.transition = random.dirichlet(np.ones(states), (nodes, states)).astype(np.float32)
-        self.leaf = np.empty((variables, values, states), np.float32)
-        for leaf in self.leaf:
-            leaf[:] = random.dirichlet(np.ones(values), states).T
-        self.counts = {name: np.zeros_like(table) for name, table in self.tables.items()}
+        self.mixture = random.dirichlet(np.ones(hats.size), (variables, states)).astype(np.float32)
+        self.mixture = np.ascontiguousarray(self.mixture.transpose(0, 2, 1))
+        near, beyond = hats.shares
+        self.leaf = np.ascontiguousarray(near[:, None] * self.mixture[:, hats.first]
+                                         + beyond[:, None] * self.mixture[:, hats.second])
+        self.counts = {"root": np.zeros_like(self.root), "transition": np.zeros_like(self.transition),
+                       "mixture": np.zeros_like(self.mixture)}
         self._flows = [{name: np.zeros_like(table) for name, table in self.tables.items()} for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
 
@@ -102,8 +103,9 @@ class LearnedCircuit:
         edges = np.linspace(0, variables, self._threads + 1).astype(int).tolist()
         leaves = tuple(flows["leaf"] for flows in self._flows)
         run = _follow_leaves if _compiled is None else _compiled.follow
-        jobs = [self._pool.submit(run, self.counts["leaf"], self.leaf, leaves, self.bins, start, stop, values, states,
-                                  rate, scale, prior / samples, EVEN / samples)
+        hats, (near, beyond) = self.hats, self.hats.shares
+        jobs = [self._pool.submit(run, self.counts["mixture"], self.mixture, self.leaf, leaves, hats.first, hats.second,
+                                  near, beyond, start, stop, values, hats.size, states, rate, scale, prior / samples)
                 for start, stop in pairwise(edges)]
         for name in ("root", "transition"):
             table, counts = self.tables[name], self.counts[name]
@@ -162,17 +164,19 @@ def _flow_slowly(circuit: LearnedCircuit, images: np.ndarray, flows: dict[str, n
     return total + np.log(likelihood[:, 0])
 
 
-def _follow_leaves(counts: np.ndarray, table: np.ndarray, flows: tuple[np.ndarray, ...], bins: np.ndarray, start: int,
-                   stop: int, values: int, states: int, rate: float, scale: float, prior: float, even: float) -> None:
-    """Mean counts towards those of a batch, whose flows are emptied; the tables follow."""
-    member = (np.arange(bins.max() + 1)[:, None] == bins).astype(np.float32)
+def _follow_leaves(counts: np.ndarray, mixture: np.ndarray, table: np.ndarray, flows: tuple[np.ndarray, ...],
+                   first: np.ndarray, second: np.ndarray, near: np.ndarray, beyond: np.ndarray, start: int, stop: int,
+                   values: int, size: int, states: int, rate: float, scale: float, prior: float) -> None:
+    """Mean counts of hats towards those of a batch, whose flows are emptied; mixtures and leaves follow."""
     for variable in range(start, stop):
-        seen = np.sum([flow[variable] for flow in flows], 0)
-        own = counts[variable]
-        own += np.float32(rate) * (seen * np.float32(scale) - own)
-        share = (member @ own + _TINY) / (own.sum(0) + len(member) * _TINY)
-        share /= np.maximum(member.sum(1, keepdims=True), 1)
-        table[variable] = own + np.float32(prior) * share[bins] + np.float32(even / values)
-        table[variable] /= table[variable].sum(0)
+        own, share = counts[variable], mixture[variable]
+        ratio = np.sum([flow[variable] for flow in flows], 0) / (table[variable] + _TINY)
+        seen = np.zeros_like(own)
+        np.add.at(seen, first, near[:, None] * ratio)
+        np.add.at(seen, second, beyond[:, None] * ratio)
+        own += np.float32(rate) * (seen * share * np.float32(scale) - own)
+        share[...] = own + np.float32(prior / size)
+        share /= share.sum(0)
+        table[variable] = near[:, None] * share[first] + beyond[:, None] * share[second]
         for flow in flows:
             flow[variable] = 0

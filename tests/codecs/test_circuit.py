@@ -19,6 +19,7 @@ from enfold.pretrained.writing import write_model
 from enfold.testing import check_round_trip_keeps_size_mode_and_alpha, damaged, sample
 from enfold.trees import walk
 from enfold.trees.frozen import freeze
+from enfold.trees.hats import hats_of
 from enfold.trees.structure import hidden_tree
 
 NAME = "circuit-mnist"
@@ -47,7 +48,8 @@ def arrays():
     seen = np.stack([np.bincount(column, minlength=256) for column in strokes(300).reshape(300, -1).T]) + 0.05
     leaf = seen[:, :, None] * random.gamma(8, 1 / 8, (784, 256, 8))
     nodes = len(tree.parent)
-    return freeze(tree, np.full(8, 1 / 8), random.dirichlet(np.ones(8), (nodes, 8)), leaf / leaf.sum(1, keepdims=True))
+    return freeze(tree, hats_of(np.arange(256), 256, 256), np.full(8, 1 / 8), random.dirichlet(np.ones(8), (nodes, 8)),
+                  leaf / leaf.sum(1, keepdims=True))
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,27 @@ def test_what_the_circuit_says_is_what_is_written(codec):
     latent = codec.latents(images)
     written = 8 * sum(len(stream) for stream in codec.write(latent)[1])
     assert abs(written - codec.latent_codec.bits(latent.symbols)) <= 0.005 * written + 8 * 3 * 2
+
+
+def test_a_file_says_how_likely_its_pictures_are(codec):
+    """Straight from the bytes: what coding takes, and less for what is turned over."""
+    images = strokes(20)
+    found = codec.log2_likelihood(codec.encode(images))
+    assert found.shape == (20,)
+    assert abs(-found.sum() - codec.latent_codec.bits(images)) < 0.001 * -found.sum()
+    assert codec.log2_likelihood(codec.encode(255 - images[0]))[0] < found.min()
+    cut = codec.log2_likelihood(np.stack([sample(40, 33, "L")]))
+    assert abs(-cut.sum() - codec.latent_codec.bits(sample(40, 33, "L")[None])) < 0.001 * -cut.sum()
+
+
+def test_many_pictures_are_the_files_of_each(codec):
+    pictures = [*strokes(20), sample(28, 28, "LA"), sample(30, 41), sample(9, 12, "L"), 255 - sample(28, 28, "L")]
+    files = codec.encode_many(pictures)
+    assert files == [codec.encode(picture) for picture in pictures]
+    found = codec.latent_codec.latent_many([unpack(data) for data in files])
+    for latent, data in zip(found, files, strict=True):
+        np.testing.assert_array_equal(latent.symbols, codec.latents(data).symbols)
+        assert latent.geometry == unpack(data).header.geometry
 
 
 def test_a_stroke_written_once_decodes_for_ever():
@@ -210,16 +233,19 @@ def test_packs_hold_the_codewords(arrays, tmp_path, monkeypatch):
     assert [opened.enf(row) for row in opened.rows()] == [enfold.encode(image, NAME) for image in strokes(20)]
     batch = LatentDataset(tmp_path / "pack", symbols=True).batch([3, 0])
     np.testing.assert_array_equal(batch.latents[:, 0].numpy(), strokes(20)[[3, 0]])
+    streams = sum(len(row.stream) for row in opened.rows())
+    assert all(row.tiny for row in opened.rows())
+    assert report.bytes - streams < 20 * 8 + 8000       # a footer, and a few bytes a row
 
 
 def test_lengths_take_more_bytes_where_they_must():
     for value in (0, 127, 128, 16384, 2**40):
         head = circuit_latents._varint(value)
         if value < 20_000:
-            assert list(circuit_latents._split(head + bytes(value) + b"end", 2)) == [bytes(value), b"end"]
+            assert list(circuit_latents.split_streams(head + bytes(value) + b"end", 2)) == [bytes(value), b"end"]
         else:
             with pytest.raises(BitstreamError, match="beyond their section"):
-                list(circuit_latents._split(head, 2))
+                list(circuit_latents.split_streams(head, 2))
 
 
 def test_repr_shows_the_size_of_the_circuit(codec):

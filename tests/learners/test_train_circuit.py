@@ -11,7 +11,7 @@ from PIL import Image
 
 from enfold.errors import MediaError, UsageError
 from enfold.learners.tensors import read_tensors
-from enfold.learners.train_circuit import CircuitRecipe, train_circuit, train_on
+from enfold.learners.train_circuit import TENSORS, CircuitRecipe, train_circuit
 from enfold.pretrained.writing import write_model
 from enfold.trees.flows import CircuitPlan
 from enfold.trees.frozen import FrozenCircuit
@@ -43,12 +43,24 @@ def test_what_is_learned_is_better_than_independent_pixels(samples, tmp_path):
 
 def test_a_card_says_what_was_done(samples, tmp_path):
     np.save(tmp_path / "stripes.npy", samples)
-    arrays, about = train_on(PLAN, CircuitRecipe(epochs=30, batch=100), tmp_path / "stripes.npy", tmp_path / "run")
-    assert {"leaf", "transition", "root", "weights", "parent", "owner"} == arrays.keys()
-    assert about["steps"] == 180 and about["recipe"]["states"] == 8 and len(about["curve"]) <= 24
+    recipe = TENSORS.made_recipe({"epochs": "30", "batch": 100})
+    assert recipe == CircuitRecipe(epochs=30, batch=100)
+    lines = []
+    arrays = TENSORS.train(PLAN, recipe, tmp_path / "stripes.npy", tmp_path / "run", threads=1,
+                           report=lambda progress: lines.append(TENSORS.words(progress)), start=None)
+    assert {"leaf", "transition", "root", "weights", "parent", "owner", "hat", "near", "beyond"} == arrays.keys()
+    about = {**TENSORS.history(tmp_path / "run"), "data": TENSORS.about(tmp_path / "stripes.npy")}
+    assert about["steps"] == 180 and len(about["curve"]) <= 24 and "held out" in lines[-1]
     assert about["data"] == {"name": "stripes.npy", "samples": 585, "held_out": 15}
     card = write_model(tmp_path, "circuit-mnist", arrays, about)
     assert card.about["curve"][-1]["step"] == 180
+
+
+def test_probabilities_are_not_trained_further(samples, tmp_path):
+    np.save(tmp_path / "stripes.npy", samples)
+    with pytest.raises(UsageError, match="not the counts"):
+        TENSORS.train(PLAN, CircuitRecipe(), tmp_path / "stripes.npy", tmp_path / "run", threads=1,
+                      report=print, start={})
 
 
 def test_a_run_goes_on_as_if_it_had_not_stopped(samples, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from enfold.trees import flows, walk
 from enfold.trees.frozen import FrozenCircuit, freeze
+from enfold.trees.hats import hats_of
 from enfold.trees.structure import HiddenTree
 
 # node 0 has variables 0, 1; its children are 1 (variable 2, child 2 with 3 and 4) and 3 (variable 5)
@@ -17,7 +18,8 @@ def random_circuit(seed: int = 0, values: int = 5, states: int = 8, concentratio
     random = np.random.default_rng(seed)
     nodes, variables = len(TREE.parent), len(TREE.owner)
     return FrozenCircuit.from_arrays(freeze(
-        TREE, random.dirichlet(np.ones(states)), random.dirichlet(np.full(states, concentration), (nodes, states)),
+        TREE, hats_of(np.arange(values), values, values), random.dirichlet(np.ones(states)),
+        random.dirichlet(np.full(states, concentration), (nodes, states)),
         random.dirichlet(np.full(values, concentration), (variables, states)).transpose(0, 2, 1)))
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from enfold.trees import flows
 from enfold.trees.flows import LearnedCircuit
+from enfold.trees.hats import hats_of
 from tests.trees.conftest import TREE
 
 VALUES = 3
 
 
 def learned(seed: int = 0, threads: int = 1, states: int = 8) -> LearnedCircuit:
-    return LearnedCircuit(TREE, states, np.array([0, 1, 1]), seed, threads)
+    return LearnedCircuit(TREE, states, hats_of(np.arange(VALUES), VALUES), seed, threads)
 
 
 def by_enumeration(circuit: LearnedCircuit, image: np.ndarray) -> float:
@@ -59,8 +60,8 @@ def test_counts_of_a_whole_step_add_up_to_the_images(kernel, images):
     circuit.step(images, 1.0, 1.0, len(images))
     np.testing.assert_allclose(circuit.counts["root"].sum(), 1, rtol=1e-5)
     np.testing.assert_allclose(circuit.counts["transition"][1:].sum((1, 2)), 1, rtol=1e-5)
-    np.testing.assert_allclose(circuit.counts["leaf"].sum(2), [[(column == value).mean() for value in range(VALUES)]
-                                                               for column in images.T], rtol=1e-5)
+    np.testing.assert_allclose(circuit.counts["mixture"].sum(2), [[(column == value).mean() for value in range(VALUES)]
+                                                                  for column in images.T], rtol=1e-5)
 
 
 def test_full_steps_never_lose(kernel, images):
@@ -70,20 +71,28 @@ def test_full_steps_never_lose(kernel, images):
     assert bits[-1] < 0.9 * bits[0]
 
 
-def test_a_prior_spreads_evenly_within_bins_alone(kernel, images):
-    """With next to no data but the prior, values of a bin are alike, and bins keep what they were given."""
-    circuit = learned()
-    circuit.step(images, 1.0, 1e9, len(images))
-    seen = circuit.counts["leaf"] / circuit.counts["leaf"].sum(1, keepdims=True)
-    np.testing.assert_allclose(circuit.leaf[:, 1], circuit.leaf[:, 2], rtol=1e-3)
-    np.testing.assert_allclose(circuit.leaf[:, 0], seen[:, 0], rtol=1e-3)
+def test_values_of_a_hat_keep_its_shape(kernel):
+    """Ten values under three hats: leaves stay mixtures of them, and EM finds the mixture that data were drawn from."""
+    hats = hats_of(np.repeat(np.arange(10), 9), 10, 3)
+    near, beyond = hats.shares
+    random = np.random.default_rng(0)
+    wanted = random.dirichlet(np.ones(3), 6)
+    leaf = near * wanted[:, hats.first] + beyond * wanted[:, hats.second]
+    images = np.stack([random.choice(10, 4000, p=row / row.sum()) for row in leaf], 1).astype(np.uint8)
+    circuit = LearnedCircuit(TREE, 8, hats)
+    for _ in range(30):
+        circuit.step(images, 1.0, 0.0, len(images))
+    found = (circuit.counts["mixture"]).sum(2)
+    np.testing.assert_allclose(found, wanted, atol=0.08)
+    np.testing.assert_allclose(circuit.leaf, near[:, None] * circuit.mixture[:, hats.first]
+                               + beyond[:, None] * circuit.mixture[:, hats.second], rtol=1e-4, atol=1e-7)
 
 
 def test_hundreds_of_bits_are_none_too_small(kernel):
     """600 variables on one node, all but impossible: the likelihood is far below what a float holds."""
     from enfold.trees.structure import HiddenTree
 
-    circuit = LearnedCircuit(HiddenTree(np.array([-1]), np.zeros(600)), 8, np.arange(2))
+    circuit = LearnedCircuit(HiddenTree(np.array([-1]), np.zeros(600)), 8, hats_of(np.arange(2), 2))
     circuit.leaf[:, 0], circuit.leaf[:, 1] = 1 - 1e-6, 1e-6
     found = circuit.log_likelihood(np.ones((2, 600), np.uint8))
     np.testing.assert_allclose(found, 600 * np.log(1e-6), rtol=1e-4)
