@@ -192,6 +192,35 @@ static PyObject *py_look_up(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+CLONES
+static void rectify(const float *restrict x, float top, float *restrict out, Py_ssize_t n)
+{
+    for (Py_ssize_t j = 0; j < n; j++) {
+        const float positive = x[j] > 0 ? x[j] : 0;
+        out[j] = (float)(int32_t)((positive < top ? positive : top) * 16.0f + 0.5f) * (1.0f / 16);
+    }
+}
+
+/* rectify(x, top, out): x clipped to [0, top], to the nearest sixteenth, halves up; top below 2^26 */
+static PyObject *py_rectify(PyObject *self, PyObject *args)
+{
+    Py_buffer x, out;
+    float top;
+    if (!PyArg_ParseTuple(args, "y*fw*", &x, &top, &out)) return NULL;
+    const int fits = out.len == x.len && top >= 0 && top < 1 << 26;
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        rectify(x.buf, top, out.buf, x.len / (Py_ssize_t)sizeof(float));
+        Py_END_ALLOW_THREADS
+    } else {
+        PyErr_SetString(PyExc_ValueError, "buffers are not of one size");
+    }
+    PyBuffer_Release(&x);
+    PyBuffer_Release(&out);
+    if (!fits) return NULL;
+    Py_RETURN_NONE;
+}
+
 /* ---- grids: three-dimensional arrays of floats with any strides ---------------------------- */
 
 static int grid_of(PyObject *array, Py_buffer *view, int flags)
@@ -293,6 +322,7 @@ static PyMethodDef methods[] = {
     {"select", py_select, METH_VARARGS, NULL},
     {"choose", py_choose, METH_VARARGS, NULL},
     {"look_up", py_look_up, METH_VARARGS, NULL},
+    {"rectify", py_rectify, METH_VARARGS, NULL},
     {"gather", py_gather, METH_VARARGS, NULL},
     {"settle", py_settle, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -21,20 +21,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.entropy.contexts import gather, look_up, product, settle
+from enfold.entropy.contexts import gather, look_up, product, rectify, settle
 from enfold.entropy.exact import LOGARITHM_FRACTION_BITS, LOGARITHMS, TOP
 from enfold.entropy.rans import RansDecoder, RansEncoder
-from enfold.entropy.tables import Tables, as_int32
+from enfold.entropy.tables import as_int32
 from enfold.errors import UsageError
 
 
 class Frozen(Protocol):
-    """A density as the coders know it; see `frozen`."""
+    """A density as the coders know it; see `frozen` for those of tables, `softmax` for one that has none."""
 
-    tables: Tables
+    def encode(self, coder: Any, context: Any, values: np.ndarray) -> None:
+        """Hands int32 values to a byte coder, as the context says."""
 
-    def locate(self, context: Any) -> tuple[np.ndarray, np.ndarray | int]:
-        """The table of each value, and the integer to take from it first."""
+    def decode(self, coder: Any, context: Any) -> np.ndarray:
+        """Reads int32 values from a byte coder."""
 
     def quantise(self, context: Any, values: np.ndarray, price: float) -> np.ndarray:
         """Integers for real values, of the context's shape: see `Quantizer`."""
@@ -79,6 +80,14 @@ class _Arrays:
         """weight (O, F), features (..., F, n) → (..., O, n); exact only if every partial sum is."""
         return product(weight, features)
 
+    def project(self, features: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """features (..., n, F), weight (F, O) → (..., n, O); exact only if every partial sum is."""
+        return product(features.reshape(-1, len(weight)), weight).reshape(*features.shape[:-1], weight.shape[1])
+
+    def look(self, table: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Rows of a table (K, D): index (...) → (..., D)."""
+        return table.take(index, 0)
+
     def own(self, weight: np.ndarray, taps: np.ndarray) -> np.ndarray:
         """weight (C, T), taps (..., T, C, n) → (..., C, n): each channel's own taps, weighted and added."""
         out = weight[:, 0, None] * taps[..., 0, :, :]
@@ -97,7 +106,7 @@ class _Arrays:
 
     def rectify(self, x: np.ndarray, top: float = TOP) -> np.ndarray:
         """x clipped to [0, top], [0, 16) by default, to the nearest sixteenth, halves up."""
-        return np.floor(np.clip(x, 0, np.float32(top)) * np.float32(16) + np.float32(0.5)) / np.float32(16)
+        return rectify(x, top)
 
     def logarithm(self, x: np.ndarray) -> np.ndarray:
         """sign(x) · log2(1 + |x|) to the nearest sixteenth; x in quarters, no larger than 2^10."""
@@ -143,11 +152,8 @@ class Encoder(_Arrays):
 
     def code(self, density: Frozen, context: Any, values: np.ndarray | None = None) -> np.ndarray:
         """Codes integer-valued `values`, of the context's shape, and returns them as int32."""
-        index, offset = density.locate(context)
         values = _integers(values)
-        if values.shape != index.shape:
-            raise UsageError(f"values of shape {values.shape} in a context of shape {index.shape}")
-        self._bytes.encode(density.tables, index, np.subtract(values, offset, dtype=np.int32))
+        density.encode(self._bytes, context, values)
         return values
 
     def finish(self) -> bytes:
@@ -173,6 +179,28 @@ class Quantizer(_Arrays):
         return density.quantise(context, values, self._price)
 
 
+class Chooser(Encoder):
+    """A Quantizer and an Encoder in one: chooses what to write, and writes it, while the prior runs once."""
+
+    def __init__(self, price: float) -> None:
+        super().__init__()
+        self._price = price
+
+    def code(self, density: Frozen, context: Any, values: np.ndarray | None = None) -> np.ndarray:
+        """As `Quantizer.code`; what it returns is written."""
+        if values is None:
+            raise UsageError("nothing to choose by: the prior was run under a Chooser without a latent")
+        return super().code(density, context, density.quantise(context, values, self._price))
+
+
+class Guesser(_Arrays):
+    """Reads nothing, but fills in what is likeliest: the values that a density would give the fewest bits."""
+
+    def code(self, density: Any, context: Any, values: None = None) -> np.ndarray:
+        """int32 values, as many as the context is of; of a density that has `likeliest`, see `masked.WordSoftmax`."""
+        return density.likeliest(context)
+
+
 class Decoder(_Arrays):
     """Reads what an Encoder of the same `byte_coder` wrote. Damage raises BitstreamError."""
 
@@ -181,8 +209,7 @@ class Decoder(_Arrays):
 
     def code(self, density: Frozen, context: Any, values: None = None) -> np.ndarray:
         """Reads int32 values, of the context's shape."""
-        index, offset = density.locate(context)
-        return np.add(self._bytes.decode(density.tables, index), offset, dtype=np.int32)
+        return density.decode(self._bytes, context)
 
     def finish(self) -> None:
         """Checks that the bytes were read to their end; without this, a cut may go unnoticed."""

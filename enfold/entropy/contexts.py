@@ -130,3 +130,13 @@ def look_up(x: np.ndarray, table: np.ndarray, fraction_bits: int) -> np.ndarray:
         _compiled.look_up(x, table, fine, out)
         return out
     return np.copysign(table.take((np.abs(x) * fine).astype(np.int32), mode="clip"), x)
+
+
+def rectify(x: np.ndarray, top: float) -> np.ndarray:
+    """float32 x clipped to [0, top], to the nearest sixteenth, halves up."""
+    if _compiled is not None:
+        x = np.ascontiguousarray(x, np.float32)
+        out = np.empty(x.shape, np.float32)
+        _compiled.rectify(x, top, out)
+        return out
+    return np.floor(np.clip(x, 0, np.float32(top)) * np.float32(16) + np.float32(0.5)) / np.float32(16)

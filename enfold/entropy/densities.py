@@ -7,6 +7,7 @@
     Gaussian, Laplace, GaussianScaleMixture         mean and scale of each value    FrozenLocationScale
     Leveled, of one of these                        mean and level of each value    FrozenLocationScale
     Factorized, Categorical                         index of each value             FrozenIndexed
+    Softmax                                         logits of each value            FrozenSoftmax
 
 A value's likelihood is the mass of the unit interval around it. Guarantees: bits never exceed
 30, about what an escape costs, and neither they nor their gradients are ever infinite; frozen
@@ -27,6 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from enfold.entropy.frozen import FARTHEST_SHIFT, FrozenIndexed, FrozenLocationScale
+from enfold.entropy.softmax import PRECISION as SOFTMAX_PRECISION
+from enfold.entropy.softmax import FrozenSoftmax
 from enfold.entropy.tables import PRECISION, Tables
 from enfold.errors import UsageError
 
@@ -256,6 +259,35 @@ class Categorical(nn.Module):
         """One table for each index."""
         probabilities = self.logits.cpu().double().softmax(1).numpy()
         return FrozenIndexed(Tables.from_probabilities(list(probabilities), [0] * len(probabilities), precision))
+
+
+class Softmax(nn.Module):
+    """Values 0 … K - 1 whose probabilities come with them: the context is their logits (..., K), in doublings.
+
+    Bits are those of the counts that `softmax` makes, the share that all symbols have alike included, but for the
+    rounding of logits to sixteenths: so they are never above `precision`.
+    """
+
+    def __init__(self, precision: int = SOFTMAX_PRECISION) -> None:
+        super().__init__()
+        self.precision = precision
+
+    def bits(self, values: Tensor, context: Tensor) -> Tensor:
+        """Bits of integer `values` (...) under logits (..., K); differentiable in these alone."""
+        symbols, total = context.shape[-1], 1 << self.precision
+        index = values.detach().round().long().clamp(0, symbols - 1)
+        natural = (context * math.log(2)).flatten(0, -2)
+        share = (-nn.functional.cross_entropy(natural, index.flatten(), reduction="none")).exp().view(values.shape)
+        return -torch.log2((share * (total - symbols) + 1) / total)
+
+    def quantise(self, context: Tensor, values: Tensor, price: float | Tensor) -> Tensor:
+        """As the frozen density does: values (..., K) are errors."""
+        weight = price if isinstance(price, float) else price.unsqueeze(-1)
+        return (values - weight * context).argmin(-1).to(context.dtype)
+
+    def freeze(self) -> FrozenSoftmax:
+        """What the coders take."""
+        return FrozenSoftmax(self.precision)
 
 
 def _bits(likelihood: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,30 @@ FARTHEST_SHIFT = 0.5        # of a threshold between two integers, in steps, wha
 REACH = 15                  # values further than this from a mean are rounded as if they were this far
 
 
+class _Tabled:
+    """What densities of frozen tables share: a coder is told the table of each value, and what to take from it."""
+
+    tables: Tables
+
+    def locate(self, context: Any) -> tuple[np.ndarray, np.ndarray | int]:
+        """The table of each value, and the integer to take from it first."""
+        raise NotImplementedError
+
+    def encode(self, coder: Any, context: Any, values: np.ndarray) -> None:
+        """Hands int32 values of the context's shape to a byte coder."""
+        index, offset = self.locate(context)
+        if values.shape != index.shape:
+            raise UsageError(f"values of shape {values.shape} in a context of shape {index.shape}")
+        coder.encode(self.tables, index, np.subtract(values, offset, dtype=np.int32))
+
+    def decode(self, coder: Any, context: Any) -> np.ndarray:
+        """Reads int32 values of the context's shape from a byte coder."""
+        index, offset = self.locate(context)
+        return np.add(coder.decode(self.tables, index), offset, dtype=np.int32)
+
+
 @dataclass(frozen=True, eq=False)
-class FrozenIndexed:
+class FrozenIndexed(_Tabled):
     """One table for each index; the context is the index, an integer array of any shape."""
 
     tables: Tables
@@ -50,7 +73,7 @@ class FrozenIndexed:
 
 
 @dataclass(frozen=True, eq=False)
-class FrozenLocationScale:
+class FrozenLocationScale(_Tabled):
     """A family of tables for each scale and each fraction of the mean; the context is (mean, scale).
 
         mean 3.3 ─ to quarters ─> 3.25 = 3 + 1/4         offset 3, fraction 1

@@ -71,6 +71,7 @@ class Meter:
     def __init__(self, *, noisy: bool = True) -> None:
         self.noisy = noisy
         self._coded: list[tuple[Any, Tensor, Any]] = []
+        self._like = torch.zeros(())
 
     def grid(self, shape: tuple[int, ...], latent: Tensor, margin: int = 0, limit: float = math.inf) -> _Grid:
         if tuple(latent.shape) != tuple(shape):
@@ -83,6 +84,12 @@ class Meter:
 
     def linear(self, weight: Tensor, features: Tensor) -> Tensor:
         return weight @ features
+
+    def project(self, features: Tensor, weight: Tensor) -> Tensor:
+        return features @ weight
+
+    def look(self, table: Tensor, index: Tensor) -> Tensor:
+        return table[index.detach().long()]
 
     def own(self, weight: Tensor, taps: Tensor) -> Tensor:
         return (taps * weight.T[..., None]).sum(-3)
@@ -128,11 +135,14 @@ class Meter:
     def bits(self) -> Tensor:
         """Bits of everything coded so far, (B,). Densities are evaluated once, on all of it."""
         by_density: dict[int, tuple[Any, list[tuple[Tensor, ...]]]] = {}
+        total = torch.zeros(())
         for density, relaxed, context in self._coded:
             parts = context if isinstance(context, tuple) else (context,)
+            if parts[0].dim() > relaxed.dim():          # a row of logits for each value
+                total = total + density.bits(relaxed, context).flatten(1).sum(1)
+                continue
             flat = tuple(part.expand_as(relaxed).flatten(1) for part in parts)
             by_density.setdefault(id(density), (density, []))[1].append((relaxed.flatten(1), *flat))
-        total = torch.zeros(())
         for density, rows in by_density.values():
             values, *contexts = (torch.cat(column, 1) for column in zip(*rows, strict=True))
             context = contexts[0] if len(contexts) == 1 else tuple(contexts)

@@ -30,9 +30,12 @@ Source: Duda 2013 (rANS); Giesen 2014 (interleaving, exact reciprocals).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from enfold.entropy.tables import COST_UNITS, Tables, as_int32, payload_bytes
+from enfold.entropy.tables import COST_UNITS, Tables, as_int32, interval_cost, payload_bytes, reciprocals
 from enfold.errors import BitstreamError, UsageError
 
 try:
@@ -50,6 +53,14 @@ MOST_STATES = 32
 _BAD_INDEX, _EXHAUSTED, _BAD_OVERSHOOT = -1, -2, -3
 
 
+@dataclass(frozen=True, eq=False)
+class _Intervals:
+    """Symbols of one call as cells of their own."""
+
+    precision: int
+    reciprocals: np.ndarray
+
+
 class RansEncoder:
     """Collects calls, then writes them at once: `finish` needs the last symbol first.
 
@@ -61,7 +72,7 @@ class RansEncoder:
         if states is not None and states not in (1, 2, 4, 8, 16, 32):
             raise UsageError(f"{states} states: give 1, 2, 4, 8, 16, 32 or None")
         self._states = states
-        self._calls: list[tuple[Tables, np.ndarray, np.ndarray]] = []
+        self._calls: list[tuple[Tables | _Intervals, np.ndarray, np.ndarray]] = []
         self._units = 0
 
     @property
@@ -82,6 +93,13 @@ class RansEncoder:
             units += 8 * int(payload_bytes(overshoot).sum()) * COST_UNITS
         self._units += units
         self._calls.append((tables, cells, overshoot))
+
+    def encode_intervals(self, start: np.ndarray, count: np.ndarray, precision: int) -> None:
+        """Codes symbols by their intervals out of 2^precision, integers of one shape, each count below 2^precision."""
+        cells = np.arange(count.size, dtype=np.uint32)
+        self._units += interval_cost(count, precision)
+        self._calls.append((_Intervals(precision, reciprocals(start.reshape(-1), count.reshape(-1), precision)), cells,
+                            np.empty(0, np.uint64)))
 
     def finish(self) -> bytes:
         """The stream of all calls."""
@@ -129,17 +147,26 @@ class RansDecoder:
         """int32 values of the shape of `index`."""
         index = as_int32("index", index)
         values = np.empty(index.shape, np.int32)
-        offset = kernels.decode(tables.spans, tables.buckets, tables.shares, tables.precision, index,
-                                values, self._data, self._offset, self._states)
+        def read(data: bytes, offset: int, states: np.ndarray) -> int:
+            return kernels.decode(tables.spans, tables.buckets, tables.shares, tables.precision, index, values, data,
+                                  offset, states)
+
+        if self.advance(read) == _BAD_INDEX:
+            raise _index_error(tables, index)
+        return values
+
+    def advance(self, read: Callable[[bytes, int, np.ndarray], int]) -> int:
+        """Has a kernel read on. read: takes data, the offset in it and the states, which it moves on in place; returns
+        the offset where the next call begins, or an error, which comes back if it is none of the stream's."""
+        offset = read(self._data, self._offset, self._states)
         if offset == _EXHAUSTED:
             raise BitstreamError(f"an rANS stream of {len(self._data)} bytes that ended before its "
                                  "symbols did: it was cut short or damaged")
         if offset == _BAD_OVERSHOOT:
             raise BitstreamError("an escaped value beyond 32 bits in an rANS stream: it is damaged")
-        if offset == _BAD_INDEX:
-            raise _index_error(tables, index)
-        self._offset = offset
-        return values
+        if offset >= 0:
+            self._offset = offset
+        return offset
 
     def finish(self) -> None:
         """Checks that the stream was read to its end, and that it is the end of one."""

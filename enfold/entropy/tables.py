@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -172,20 +172,8 @@ class Tables:
 
     @cached_property
     def reciprocals(self) -> np.ndarray:
-        """(cells,) records that turn the encoder's division into a multiplication.
-
-        x // count == x * reciprocal >> 64 for x < 2^40, as reciprocal = ceil(2^64 / count) is
-        less than 1 too large and count < 2^16. A count of 1 would need 2^64: it gets 2^64 - 1,
-        hence a quotient that is 1 too small (x > 0 always), and a bias that makes up for it.
-        """
-        cells = np.zeros(len(self.counts), RECIPROCAL)
-        rest = (1 << self.precision) - self.counts.astype(np.int64)
-        largest = np.uint64(2**64 - 1)
-        single = self.counts == 1
-        cells["reciprocal"] = np.where(single, largest, largest // self.counts + np.uint64(1))
-        cells["bias"] = self.start + np.where(single, rest, 0)
-        cells["count"], cells["rest"] = self.counts, rest
-        return cells
+        """(cells,) records for the encoder: see the function of this name."""
+        return reciprocals(self.start, self.counts, self.precision)
 
     # --- storage ------------------------------------------------------------------------------
 
@@ -205,6 +193,23 @@ class Tables:
         if precision.size != 1 or precision.dtype.kind not in "iu":
             raise UsageError(f"{names[0]} of shape {precision.shape}, {precision.dtype}: expected one integer")
         return cls(int(precision.reshape(())), low, size, counts)
+
+
+def reciprocals(start: np.ndarray, count: np.ndarray, precision: int) -> np.ndarray:
+    """(cells,) records that turn the encoder's division into a multiplication, of cells out of 2^precision.
+
+    x // count == x * reciprocal >> 64 for x < 2^40, as reciprocal = ceil(2^64 / count) is
+    less than 1 too large and count < 2^16. A count of 1 would need 2^64: it gets 2^64 - 1,
+    hence a quotient that is 1 too small (x > 0 always), and a bias that makes up for it.
+    """
+    cells = np.zeros(len(count), RECIPROCAL)
+    rest = (1 << precision) - count.astype(np.int64)
+    largest = np.uint64(2**64 - 1)
+    single = count == 1
+    cells["reciprocal"] = np.where(single, largest, largest // count.astype(np.uint64) + np.uint64(1))
+    cells["bias"] = start + np.where(single, rest, 0)
+    cells["count"], cells["rest"] = count, rest
+    return cells
 
 
 def payload_bytes(overshoot: np.ndarray) -> np.ndarray:
@@ -276,3 +281,15 @@ def _nearest_counts(row: np.ndarray, total: int) -> np.ndarray:
     gain = row * np.log1p(1 / counts)
     counts[np.argsort(-gain, kind="stable")[:total - counts.sum()]] += 1
     return counts.astype(np.uint16)
+
+
+def interval_cost(count: np.ndarray, precision: int) -> int:
+    """What intervals of such counts out of 2^precision cost, in units of 2^-30 bit."""
+    return int(_costs()[count].sum()) + (precision - 16) * COST_UNITS * count.size
+
+
+@lru_cache(maxsize=1)
+def _costs() -> np.ndarray:
+    """(2^16 + 1,) int64: -log2(count / 2^16), in units of 2^-30 bit; of estimates alone."""
+    count = np.arange(1, (1 << 16) + 1, dtype=np.float64)
+    return np.concatenate([[0], np.rint((16 - np.log2(count)) * COST_UNITS)]).astype(np.int64)

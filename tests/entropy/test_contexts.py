@@ -94,3 +94,13 @@ def test_compiled_code_refuses_grids_of_other_shapes():
             compiled.settle(values, grid, known, seen, 2, 255.0, grid.copy())
     with pytest.raises(ValueError, match="grid of floats"):
         compiled.gather((grid[0],), np.zeros(16, np.float32))
+
+
+@given(st.lists(st.floats(-40, 40, width=32), max_size=50), st.sampled_from([15.9375, 255.0]))
+def test_what_is_rectified_is_alike_in_c_and_in_numpy(values, top):
+    x = np.array(values, np.float32)
+    ours = contexts.rectify(x, top)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contexts, "_compiled", None)
+        assert np.array_equal(ours, contexts.rectify(x, top))
+    assert np.array_equal(ours * 16, np.rint(ours * 16)) and ((ours >= 0) & (ours <= top)).all()

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from enfold.entropy import meter
-from enfold.entropy.coders import Encoder, Quantizer
-from enfold.entropy.densities import Factorized, Gaussian, Leveled
+from enfold.entropy.coders import Chooser, Encoder, Quantizer
+from enfold.entropy.densities import Factorized, Gaussian, Leveled, Softmax
 from enfold.entropy.frozen import FARTHEST_SHIFT
 from enfold.errors import UsageError
 
@@ -83,3 +83,25 @@ def test_tables_without_a_mean_round(density):
 def test_nothing_to_round_is_said(density):
     with pytest.raises(UsageError, match="Quantizer without a latent"):
         Quantizer(PRICE).code(density.freeze(), (np.zeros(3, np.float32),) * 2)
+
+
+def test_a_chooser_is_a_quantizer_and_an_encoder_in_one(density, drawn):
+    mean, level, values = drawn
+    frozen = density.freeze()
+    chooser, encoder = Chooser(PRICE), Encoder()
+    chosen = chooser.code(frozen, (mean, level), values)
+    np.testing.assert_array_equal(chosen, Quantizer(PRICE).code(frozen, (mean, level), values))
+    encoder.code(frozen, (mean, level), chosen)
+    assert chooser.finish() == encoder.finish()
+    with pytest.raises(UsageError, match="without a latent"):
+        chooser.code(frozen, (mean, level))
+
+
+def test_a_symbol_is_chosen_by_its_error_and_its_logit():
+    logits = np.array([[0.0, 3.0, -1.0], [0.0, 0.0, 0.0]], np.float32)
+    errors = np.array([[1.0, 2.0, 0.5], [4.0, 2.0, 3.0]], np.float32)
+    for density, turned in ((Softmax().freeze(), lambda x: x), (Softmax(), torch.from_numpy)):
+        for price, expected in ((0.0, [2, 1]), (1.0, [1, 1]), (0.3, [0, 1])):
+            chosen = density.quantise(turned(logits), turned(errors), price)
+            at = np.argmin(errors - price * logits, 1)
+            assert np.asarray(chosen).astype(int).tolist() == at.tolist() and (price == 0.3 or at.tolist() == expected)
