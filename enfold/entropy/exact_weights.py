@@ -16,7 +16,8 @@ from enfold.entropy.exact import FRACTION_BITS, Sum, freeze, row_bits, thaw
 class ExactWeights(nn.Module):
     """An exact network's weights and biases while they are trained: what it gives is dyadic already.
 
-    curve:  of a number of channels, makes the module that gives their biases (B, n) at positions (B,).
+    curve:  of a number of channels, makes the module that gives their biases (B, n) at positions (B,); a sum
+            whose largest bias is 0 has none.
     silent: sums whose names start with one of these begin with weights of zero.
     """
 
@@ -30,15 +31,18 @@ class ExactWeights(nn.Module):
                 weight = torch.zeros(total.outputs, part.features) if name.startswith(silent) else \
                     torch.randn(total.outputs, part.features) * (0.5 / math.sqrt(features))
                 self.raw[part.name] = nn.Parameter(weight)
-        self.biases = nn.ModuleDict({name: curve(total.outputs) for name, total in sums.items()})
+        self.biases = nn.ModuleDict({name: curve(total.outputs) for name, total in sums.items() if total.bias})
 
     @torch.no_grad()
     def bits(self, total: Sum) -> np.ndarray:
-        """Fraction bits of each row of a sum's weights."""
-        length = torch.full((total.outputs,), total.bias)
+        """Fraction bits of each row of a sum's weights: as many as sums leave room for, and 16-bit integers."""
+        length, largest = torch.full((total.outputs,), total.bias), torch.full((total.outputs,), 1e-6)
         for part in total.parts:
             length += part.largest * self.raw[part.name].abs().sum(1)
-        return row_bits(length.numpy(), max(part.fraction_bits for part in total.parts))
+            largest = largest.maximum(self.raw[part.name].abs().amax(1))
+        fitting = np.floor(np.log2(np.iinfo(np.int16).max / largest.numpy()))
+        return np.minimum(row_bits(length.numpy(), max(part.fraction_bits for part in total.parts)), fitting
+                          ).astype(np.int64)
 
     def forward(self) -> dict[str, Tensor]:
         weights = {}
