@@ -19,26 +19,28 @@ from enfold.media import Picture
 LEAST, BEST = 1, 100
 
 
-def encode_to_bpp(codec: PictureCodec, picture: Picture, bpp: float, *, keep_metadata: bool = False) -> bytes:
+def encode_to_bpp(codec: PictureCodec, picture: Picture, bpp: float, *, keep_metadata: bool = False,
+                  effort: int = 0) -> bytes:
     """The best file of at most so many bits a pixel. Raises UsageError where the smallest is larger."""
     if not bpp > 0:
         raise UsageError(f"the target is {bpp!r} bits a pixel; it is a number greater than 0")
     pixels = math.prod(picture.pixels.shape[:2])
-    encode = _encodings(codec, picture, keep_metadata)
+    encode = _encodings(codec, picture, keep_metadata, effort)
     if (least := 8 * len(encode(LEAST)) / pixels) > bpp:
         raise UsageError(f"{codec.name} needs {least:.4f} bits a pixel at least for this picture, "
                          f"{bpp:g} were asked for")
     return encode(_last(lambda quality: 8 * len(encode(quality)) <= bpp * pixels))
 
 
-def encode_to_psnr(codec: PictureCodec, picture: Picture, psnr_db: float, *, keep_metadata: bool = False) -> bytes:
+def encode_to_psnr(codec: PictureCodec, picture: Picture, psnr_db: float, *, keep_metadata: bool = False,
+                   effort: int = 0) -> bytes:
     """The smallest file whose decoded picture has at least so many decibels, over all its samples.
 
     Raises UsageError where no quality has.
     """
     if not math.isfinite(psnr_db):
         raise UsageError(f"the target is {psnr_db!r} dB; it is a number")
-    encode = _encodings(codec, picture, keep_metadata)
+    encode = _encodings(codec, picture, keep_metadata, effort)
     original = picture.pixels.astype(np.float64)
 
     def reached(quality: int) -> float:
@@ -52,13 +54,13 @@ def encode_to_psnr(codec: PictureCodec, picture: Picture, psnr_db: float, *, kee
     return encode(_last(lambda quality: reached(quality) < psnr_db) + 1)
 
 
-def _encodings(codec: PictureCodec, picture: Picture, keep_metadata: bool) -> Callable[[int], bytes]:
+def _encodings(codec: PictureCodec, picture: Picture, keep_metadata: bool, effort: int) -> Callable[[int], bytes]:
     """Encodes at a quality, once."""
     done: dict[int, bytes] = {}
 
     def encode(quality: int) -> bytes:
         if quality not in done:
-            done[quality] = codec.encode(picture, quality=quality, keep_metadata=keep_metadata)
+            done[quality] = codec.encode(picture, quality=quality, keep_metadata=keep_metadata, effort=effort)
         return done[quality]
 
     return encode

@@ -14,11 +14,10 @@ from pathlib import Path
 from enfold.bench.learn_inputs import (
     BLOCK,
     Pictures,
+    Source,
     block_coefficients,
     checksums,
     disk_bytes,
-    files_of,
-    packed,
     side_of,
 )
 from enfold.bench.learn_runs import COSTS, Cost, Learning, Run, RunFile, Score, write
@@ -64,11 +63,11 @@ class LearnResults:
     date: str
 
 
-def bench_learn(train: Path, test: Path, out: Path, *, codec: str, quality: int | None = None,
+def bench_learn(train: Path | Source, test: Path | Source, out: Path, *, codec: str, quality: int | None = None,
                 inputs: Sequence[str] = INPUTS, learning: Learning | None = None, command: str = "", date: str = "",
                 say: Callable[[str], None] = lambda text: None) -> LearnResults:
-    """train, test: folders of JPEGs of one size, a sub-folder for each class. out: where packs, runs and learn.json
-    go, and where those that are there are taken up again.
+    """train, test: labelled pictures of one size. out: where packs, runs and learn.json go, and where those that are
+    there are taken up again.
 
     Raises UsageError, MediaError, MissingWeightsError.
     """
@@ -76,9 +75,11 @@ def bench_learn(train: Path, test: Path, out: Path, *, codec: str, quality: int 
     if not inputs or set(inputs) - set(INPUTS):
         raise UsageError(f"inputs {', '.join(inputs) or 'none'}: they are of {', '.join(INPUTS)}")
     learning.schedules()
-    fitting, testing = (packed(folder, out / name, codec, quality) for name, folder in
-                        (("train", train), ("test", test)))
-    sets = _sets(inputs, fitting, testing, train, test)
+    sources = Source.of(train), Source.of(test)
+    fitting, testing = (source.packed(out / name, codec, quality)
+                        for name, source in zip(("train", "test"), sources, strict=True))
+    files = sources[0].files(fitting), sources[1].files(testing)
+    sets = _sets(inputs, fitting, testing, *files)
 
     def run(name: str, schedule: Schedule) -> Run:
         patch, learnt, asked = sets[name]
@@ -88,9 +89,9 @@ def bench_learn(train: Path, test: Path, out: Path, *, codec: str, quality: int 
 
     about = ["classify", *checksums(fitting, testing), learning.network, learning.features, learning.depth]
     every = RunFile(out, about).every(inputs, learning, run, say)
-    on_disk = {name: disk_bytes(fitting.reading.pack.shards if name == "latents" else files_of(train, fitting))
+    on_disk = {name: disk_bytes(fitting.reading.pack.shards if name == "latents" else files[0])
                for name in inputs}
-    results = LearnResults(train.resolve().parent.name or train.name, codec, fitting.info.quality, len(fitting),
+    results = LearnResults(sources[0].name, codec, fitting.info.quality, len(fitting),
                            len(testing), learning.network, learning.features, learning.depth, learning.schedule,
                            learning.seeds, tuple(_row(runs, on_disk[name]) for name, runs in every.items()),
                            this_machine(PACKAGES), command, date)
@@ -98,16 +99,16 @@ def bench_learn(train: Path, test: Path, out: Path, *, codec: str, quality: int 
     return results
 
 
-def _sets(inputs: Sequence[str], fitting: LatentDataset, testing: LatentDataset, train: Path,
-          test: Path) -> dict[str, tuple[int, Samples, Samples]]:
+def _sets(inputs: Sequence[str], fitting: LatentDataset, testing: LatentDataset, train: Sequence[Path],
+          test: Sequence[Path]) -> dict[str, tuple[int, Samples, Samples]]:
     """Of each input: (patch, training set, test set)."""
     _, channels, high, wide = fitting.batch([0]).latents.shape
     parts = ((train, fitting), (test, testing))
 
     def pictures(side: int) -> list[Pictures]:
         """Resized to `side` pixels a latent."""
-        return [Pictures(files_of(folder, dataset), dataset.labels, side * high, side * wide, dataset.info.label_names)
-                for folder, dataset in parts]
+        return [Pictures(tuple(files), dataset.labels, side * high, side * wide, dataset.info.label_names)
+                for files, dataset in parts]
 
     sets: dict[str, tuple[int, Samples, Samples]] = {}
     for name in inputs:

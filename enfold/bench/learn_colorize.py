@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from enfold.bench.learn_inputs import YCC, GreyPixels, checksums, disk_bytes, files_of, grey_of, packed
+from enfold.bench.learn_inputs import YCC, GreyPixels, Source, checksums, disk_bytes, grey_of
 from enfold.bench.learn_runs import COSTS, Cost, Learning, Run, RunFile, Score, write
 from enfold.bench.machine import Machine, this_machine
 from enfold.errors import UsageError
@@ -85,16 +85,17 @@ class Side:
     pixels: GreyPixels
 
     @classmethod
-    def of(cls, folder: Path, out: Path, codec: str, quality: int | None) -> Side:
+    def of(cls, source: Source, out: Path, codec: str, quality: int | None) -> Side:
         """Raises UsageError where the pictures are of several sizes."""
-        colour = packed(folder, out, codec, quality)
-        grey = packed(folder, out.with_name(f"{out.name}-grey"), codec, quality, grey=True)
+        colour = source.packed(out, codec, quality)
+        grey = source.packed(out.with_name(f"{out.name}-grey"), codec, quality, grey=True)
         reading = colour.reading.pack
         sizes = {(row["height"], row["width"]) for group in range(len(reading.groups))
                  for row in reading.table(group, ("height", "width")).to_pylist()}
         if len(sizes) > 1:
-            raise UsageError(f"{folder} holds pictures of {len(sizes)} sizes: a batch needs one, resize them first")
-        return cls(grey, colour, GreyPixels(files_of(folder, colour), *sizes.pop()))
+            raise UsageError(f"{source.path} holds pictures of {len(sizes)} sizes: a batch needs one, resize them "
+                             "first")
+        return cls(grey, colour, GreyPixels(source.files(colour), *sizes.pop()))
 
     def samples(self, name: str) -> Samples:
         return Pairs(self.grey, self.colour) if name == "latents" else self.pixels
@@ -105,10 +106,10 @@ class Side:
         return disk_bytes(both if name == "latents" else self.pixels.files)
 
 
-def bench_colorize(train: Path, test: Path, out: Path, *, codec: str, quality: int | None = None,
+def bench_colorize(train: Path | Source, test: Path | Source, out: Path, *, codec: str, quality: int | None = None,
                    inputs: Sequence[str] = INPUTS, learning: Learning | None = None, command: str = "",
                    date: str = "", say: Callable[[str], None] = lambda text: None) -> ColourResults:
-    """train, test: folders of JPEGs of one size. out: where packs, runs and learn-colorize.json go, and where those
+    """train, test: pictures of one size. out: where packs, runs and learn-colorize.json go, and where those
     that are there are taken up again.
 
     Raises UsageError, MediaError, MissingWeightsError.
@@ -119,7 +120,7 @@ def bench_colorize(train: Path, test: Path, out: Path, *, codec: str, quality: i
     if learning.network != "conv":
         raise UsageError(f"network {learning.network!r}: pictures are coloured by conv")
     learning.schedules()
-    fitting, testing = (Side.of(folder, out / name, codec, quality) for name, folder in
+    fitting, testing = (Side.of(Source.of(source), out / name, codec, quality) for name, source in
                         (("train", train), ("test", test)))
 
     def run(name: str, schedule: Schedule) -> Run:
@@ -131,7 +132,7 @@ def bench_colorize(train: Path, test: Path, out: Path, *, codec: str, quality: i
              learning.depth]
     every = RunFile(out, about).every(inputs, learning, run, say)
     results = ColourResults(
-        train.resolve().parent.name or train.name, codec, fitting.colour.info.quality, len(fitting.pixels),
+        Source.of(train).name, codec, fitting.colour.info.quality, len(fitting.pixels),
         len(testing.pixels), learning.features, learning.depth, learning.schedule, learning.seeds,
         tuple(_row(runs, fitting.bytes(name)) for name, runs in every.items()), _unlearnt(testing),
         this_machine(PACKAGES), command, date)

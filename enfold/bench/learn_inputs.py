@@ -26,22 +26,57 @@ from enfold.learners.dataset import LatentDataset
 from enfold.learners.manifest import read
 from enfold.learners.packing import pack
 from enfold.learners.samples import Arrays, Examples, Origin, order
-from enfold.media import crop, pad_to_multiple
+from enfold.learners.sources import InFile, Item, listing
+from enfold.media import crop, pad_to_multiple, replace_file
 
 BLOCK = 8
 BLOCKS_SEEN = 1 << 16       # by PCA
 YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])     # as JPEG has it
 
 
-def packed(folder: Path, out: Path, codec: str, quality: int | None, *, grey: bool = False) -> LatentDataset:
-    """The pack of a folder: made now, unless it is there."""
-    pack(folder, out, codec=codec, quality=quality, grey=grey, jobs=0)
-    return LatentDataset(out)
+@dataclass(frozen=True)
+class Source:
+    """What is packed, and learnt from as pixels: any source of `learners.pack`."""
+
+    path: Path
+    image_column: str = "image"
+    label_column: str = "label"
+
+    @classmethod
+    def of(cls, source: Path | Source) -> Source:
+        return source if isinstance(source, Source) else cls(source)
+
+    @property
+    def name(self) -> str:
+        """What a table calls the data set."""
+        return self.path.resolve().parent.name or self.path.name
+
+    def packed(self, out: Path, codec: str, quality: int | None, *, grey: bool = False) -> LatentDataset:
+        """The pack: made now, unless it is there."""
+        pack(self.path, out, codec=codec, quality=quality, grey=grey, jobs=0, image_column=self.image_column,
+             label_column=self.label_column)
+        return LatentDataset(out)
+
+    def files(self, dataset: LatentDataset) -> tuple[Path, ...]:
+        """The pictures that a pack was made of, in the order of its rows.
+
+        Those that lie in tars, Parquet or mosaics are written to files beside the pack first, as they are.
+        """
+        items = {item.key: item for item in listing(self.path, image_column=self.image_column,
+                                                    label_column=self.label_column).items}
+        folder = dataset.reading.pack.folder
+        beside = folder.with_name(f"{folder.name}-pictures")
+        return tuple(_file(items[key], beside / f"{number:07}") for number, key in
+                     enumerate(dataset.reading.pack.keys()))
 
 
-def files_of(folder: Path, dataset: LatentDataset) -> tuple[Path, ...]:
-    """What a pack of `folder` was made of, in the order of its rows."""
-    return tuple(map(folder.joinpath, dataset.reading.pack.keys()))
+def _file(item: Item, path: Path) -> Path:
+    if isinstance(item.place, InFile):
+        return Path(item.place.path)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, item.read())
+    return path
 
 
 def checksums(*datasets: LatentDataset) -> list[str]:
@@ -56,7 +91,7 @@ def disk_bytes(files: Iterable[Path]) -> int:
 
 @dataclass(frozen=True)
 class Pictures:
-    """JPEG files and labels; decoded and resized to (height, width) at every reading, as a data loader does."""
+    """Picture files and labels; decoded and resized to (height, width) at every reading, as a data loader does."""
 
     files: tuple[Path, ...]
     labels: np.ndarray

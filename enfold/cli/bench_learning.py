@@ -23,6 +23,7 @@ Examples:
   enfold bench learn imagenette160/train imagenette160/val --minutes 10
   enfold bench learn imagenette160/train imagenette160/val --epochs 20 --inputs latents,resized --network vit
   enfold bench learn imagenette160/train imagenette160/val --task colorize --minutes 10
+  enfold bench learn cifar10/train cifar10/test --minutes 2      mosaics and labels.npy, see docs/packs.md
 
 Every run stays in OUT: the same command goes on where it was interrupted."""
 
@@ -48,8 +49,8 @@ def loader(
 
 
 def learn(
-    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="JPEGs of one size, a sub-folder for each class.",
-                                          show_default=False)],
+    train: Annotated[Path, typer.Argument(metavar="TRAIN", help="Labelled pictures of one size: any SOURCE of `enfold "
+                                          "pack`.", show_default=False)],
     test: Annotated[Path, typer.Argument(metavar="TEST", help="The same, never trained on.", show_default=False)], *,
     task: Annotated[str, typer.Option("--task", metavar="classify|colorize", help="What is learnt.")] = "classify",
     codec: Codec = enfold.DEFAULT_CODEC, quality: Quality = None,
@@ -66,11 +67,14 @@ def learn(
     batch: Annotated[int, typer.Option("--batch", metavar="N", min=1, help="Samples of a step.")] = 64,
     learning_rate: Annotated[float, typer.Option("--learning-rate", metavar="X", help="At its highest.")] = 2e-3,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Runs of each input.")] = 3,
+    image_column: Annotated[str, typer.Option("--image-column", metavar="NAME", help="In Parquet.")] = "image",
+    label_column: Annotated[str, typer.Option("--label-column", metavar="NAME", help="In Parquet.")] = "label",
     out: bench.Out = Path("bench-learn"), json: Json = False,
 ) -> None:
     """Accuracy, time and energy of one network on latents, and on what one would use instead."""
     from enfold.bench import learn as classes
     from enfold.bench import learn_colorize as colours
+    from enfold.bench.learn_inputs import Source
     from enfold.bench.learn_runs import Learning
     from enfold.learners.fitting import Schedule
 
@@ -81,7 +85,8 @@ def learn(
         raise UsageError(f"--task {task}: it is one of {', '.join(tasks)}")
     known, measure, show, weight_decay = tasks[task]
     learning = Learning(network, features, depth, Schedule(epochs, minutes, batch, learning_rate, weight_decay), seeds)
-    results = measure(train, test, out, codec=codec, quality=quality,
+    sources = [Source(path, image_column, label_column) for path in (train, test)]
+    results = measure(*sources, out, codec=codec, quality=quality,
                       inputs=bench._names(inputs, known, known, "input"), learning=learning,
                       command=bench._command(train, test, out), date=bench._today(), say=say)
     print_json(results) if json else show(results)

@@ -17,7 +17,9 @@ Yang & Mandt 2023 (how little a synthesis may cost).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,83 +33,15 @@ from enfold.entropy.hyperprior import LARGEST_SCALE, LEAST_SCALE, code_hyperprio
 from enfold.entropy.hyperprior import LEVELS as SCALES
 from enfold.entropy.meter import Meter
 from enfold.geometry import ImageGeometry
-from enfold.layers.packets import WaveletPackets
 from enfold.layers.parts import load_parts, ready
-from enfold.layers.quality import qualities
-from enfold.layers.residual import Residual
+from enfold.layers.quality import bits_for_error, qualities
+from enfold.layers.search import Objective, refined
+from enfold.layers.transforms import Analysis, Synthesis, pixels_of, tiles
 from enfold.media import crop, pad_to_multiple
 
-LEVELS = 4
-BANDS = 3 * BLOCK ** 2
-FINE = 8                    # pixels a side that a sample of the finer grid stands for
-TILE = 96                   # blocks a side that are transformed at once
-HALO = 8                    # blocks: a network sees 4 and 4 of half the size, the packets 4
+SEARCH_TILE, SEARCH_HALO = 48, 16       # blocks
 PRICE = 0.04                # steps for a bit: how far rounding is drawn to the mean; 9 % of the rate at equal PSNR
 PRELIMINARY = 0.12          # steps by which latents are drawn to zero where their means are not known yet
-OUTPUT_SCALE = 32.0         # grey levels for one unit of a network's output
-
-
-class Analysis(nn.Module):
-    """Pixels (B, 3, H, W) in 0…255 and position (B,) → latents (B, C, H/16, W/16), in grey levels."""
-
-    def __init__(self, config: HyperConfig) -> None:
-        super().__init__()
-        channels = config.prior.channels
-        self.packets = WaveletPackets(LEVELS)
-        self.linear = nn.Conv2d(BANDS, channels, 1, bias=False)
-        self.head = nn.Conv2d(3 * FINE ** 2 + 1, config.fine_width, 1)
-        self.fine = nn.Sequential(*(Residual(config.fine_width) for _ in range(config.analysis_blocks[0])))
-        self.down = nn.Conv2d(4 * config.fine_width, config.coarse_width, 1)
-        self.coarse = nn.Sequential(*(Residual(config.coarse_width) for _ in range(config.analysis_blocks[1])))
-        self.tail = _closed(nn.Conv2d(config.coarse_width, channels, 1))
-
-    @property
-    def network(self) -> tuple[nn.Module, ...]:
-        """What runs in bfloat16."""
-        return self.head, self.fine, self.down, self.coarse, self.tail
-
-    def forward(self, pixels: Tensor, position: Tensor) -> Tensor:
-        centred = pixels - 128.0
-        seen = nn.functional.pixel_unshuffle(centred / 64, FINE)
-        seen = torch.cat([seen, _plane(position, seen)], 1).to(self.head.weight.dtype)
-        seen = seen.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
-            fine = self.fine(self.head(seen).relu())
-            coarse = self.coarse(self.down(nn.functional.pixel_unshuffle(fine, 2)))
-            correction = self.tail(coarse.relu())
-        return _mapped(self.linear, self.packets.analysis(centred)) + correction.float() * OUTPUT_SCALE
-
-
-class Synthesis(nn.Module):
-    """Latents (B, C, h, w) in grey levels and position (B,) → pixels (B, 3, 16h, 16w)."""
-
-    spread: Tensor                                      # (C, 1, 1) of each latent: what the network sees is O(1)
-
-    def __init__(self, config: HyperConfig) -> None:
-        super().__init__()
-        channels = config.prior.channels
-        self.packets = WaveletPackets(LEVELS)
-        self.linear = nn.Conv2d(channels, BANDS, 1, bias=False)
-        self.register_buffer("spread", torch.ones(channels, 1, 1))
-        self.head = nn.Conv2d(channels + 1, config.coarse_width, 1)
-        self.coarse = nn.Sequential(*(Residual(config.coarse_width) for _ in range(config.synthesis_blocks[1])))
-        self.up = nn.Conv2d(config.coarse_width, 4 * config.fine_width, 1)
-        self.fine = nn.Sequential(*(Residual(config.fine_width) for _ in range(config.synthesis_blocks[0])))
-        self.tail = _closed(nn.Conv2d(config.fine_width, 3 * FINE ** 2, 1))
-
-    @property
-    def network(self) -> tuple[nn.Module, ...]:
-        """What runs in bfloat16."""
-        return self.head, self.coarse, self.up, self.fine, self.tail
-
-    def forward(self, latents: Tensor, position: Tensor) -> Tensor:
-        seen = torch.cat([latents / self.spread, _plane(position, latents)], 1).to(self.head.weight.dtype)
-        seen = seen.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
-            coarse = self.coarse(self.head(seen))
-            fine = self.fine(nn.functional.pixel_shuffle(self.up(coarse.relu()), 2))
-            correction = nn.functional.pixel_shuffle(self.tail(fine.relu()), FINE)
-        return self.packets.synthesis(_mapped(self.linear, latents)) + correction.float() * OUTPUT_SCALE + 128.0
 
 
 class HyperAnalysis(nn.Module):
@@ -157,16 +91,22 @@ class Hyper(nn.Module, PictureCodec):
 
     def forward(self, pixels: Tensor, quality: int | None = None) -> tuple[Tensor, Tensor]:
         quality = self.default_quality if quality is None else quality
-        half, position = self.latent_codec, _position(quality).expand(len(pixels))
-        scaled = self.analysis(pixels, position) / self._steps(quality)
+        scaled = self.analysis(pixels, _position(quality).expand(len(pixels))) / self._steps(quality)
         symbols = np.stack([self._chosen(one, quality) for one in scaled.detach().numpy()])
         latents = scaled + (torch.from_numpy(symbols) - scaled).detach()
-        meter = Meter(noisy=False)
+        return self._decoded(latents, quality), self._bits(latents, quality)
+
+    def _decoded(self, symbols: Tensor, quality: int) -> Tensor:
+        return self.synthesis(symbols * self._steps(quality), _position(quality).expand(len(symbols)))
+
+    def _bits(self, latents: Tensor, quality: int) -> Tensor:
+        """Of symbols (B, C, h, w) and their hyper-latents: (B,)."""
+        half, meter = self.latent_codec, Meter(noisy=False)
         code_hyperprior(meter, self.density, self.hyper_density,
                         {name: torch.from_numpy(weight) for name, weight in half.weights.items()},
                         {name: torch.from_numpy(bias[quality - 1]) for name, bias in half.biases.items()},
                         half.config.prior, tuple(latents.shape), latents, self.hyper_analysis(latents))
-        return self.synthesis(latents * self._steps(quality), position), meter.bits()
+        return meter.bits()
 
     def _steps(self, quality: int) -> Tensor:
         return torch.from_numpy(self.latent_codec.steps[quality - 1])[:, None, None]
@@ -177,12 +117,22 @@ class Hyper(nn.Module, PictureCodec):
         padded = pad_to_multiple(rgb, BLOCK)
         height, width = half.blocks(geometry.height), half.blocks(geometry.width)
         scaled = np.empty((half.channels, height, width), np.float32)
-        for seen, inside, (y, x) in _tiles(height, width):
-            part = padded[_pixels(seen[0]), _pixels(seen[1])]
+        for seen, inside, (y, x) in tiles(height, width):
+            part = padded[pixels_of(seen[0]), pixels_of(seen[1])]
             pixels = torch.from_numpy(part).permute(2, 0, 1)[None].float()
             latents = self.analysis(pixels, _position(quality)[None])[0] / self._steps(quality)
             scaled[:, y, x] = latents[(slice(None), *inside)].numpy()
         return half.wrap(self._chosen(scaled, quality), quality, geometry)
+
+    def search(self, rgb: np.ndarray, latent: Latent, effort: int) -> Latent:
+        half, quality = self.latent_codec, latent.quality
+        worth = bits_for_error(_position(quality), half.config.coarsest_step, half.config.finest_step).item() / 3
+        spread = self.synthesis.linear.weight.flatten(1).square().sum(0)[:, None, None] * self._steps(quality).square()
+        objective = Objective(partial(self._decoded, quality=quality), partial(self._bits, quality=quality), worth,
+                              spread, BLOCK, SEARCH_TILE, SEARCH_HALO)
+        symbols = refined(latent.symbols, rgb, pad_to_multiple(rgb, BLOCK), half.strips(*latent.symbols.shape[1:]),
+                          objective, effort)
+        return replace(latent, symbols=symbols)
 
     def _chosen(self, scaled: np.ndarray, quality: int) -> np.ndarray:
         """Latents (C, h, w) in steps → integers."""
@@ -211,11 +161,11 @@ class Hyper(nn.Module, PictureCodec):
     def synthesise(self, latent: Latent) -> np.ndarray:
         height, width = latent.symbols.shape[-2:]
         out = np.empty((height * BLOCK, width * BLOCK, 3), np.uint8)
-        for seen, inside, (y, x) in _tiles(height, width):
+        for seen, inside, (y, x) in tiles(height, width):
             values = torch.from_numpy(latent.dequantise(latent.symbols[(slice(None), *seen)]))[None]
             tile = self.synthesis(values, _position(latent.quality)[None])[0]
-            tile = tile[:, _pixels(inside[0]), _pixels(inside[1])]
-            out[_pixels(y), _pixels(x)] = tile.permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()
+            tile = tile[:, pixels_of(inside[0]), pixels_of(inside[1])]
+            out[pixels_of(y), pixels_of(x)] = tile.permute(1, 2, 0).clamp(0, 255).round_().to(torch.uint8).numpy()
         return crop(out, *latent.geometry.shape[:2])
 
 
@@ -234,36 +184,5 @@ def hyper_density(config: HyperConfig) -> Factorized:
     return Factorized(config.prior.hyper, width=4.0)
 
 
-def _tiles(height: int, width: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], tuple[slice, slice]]]:
-    """Of a grid of blocks, tile by tile: what to transform, what of that to keep, and where it belongs."""
-    for y in range(0, height, TILE):
-        for x in range(0, width, TILE):
-            top, left = max(0, y - HALO), max(0, x - HALO)
-            bottom, right = min(y + TILE, height), min(x + TILE, width)
-            yield ((slice(top, min(bottom + HALO, height)), slice(left, min(right + HALO, width))),
-                   (slice(y - top, bottom - top), slice(x - left, right - left)), (slice(y, bottom), slice(x, right)))
-
-
-def _pixels(blocks: slice) -> slice:
-    return slice(blocks.start * BLOCK, blocks.stop * BLOCK)
-
-
 def _position(quality: int) -> Tensor:
     return qualities()[quality - 1]
-
-
-def _mapped(linear: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1×1 map as a matrix product, in float32: (B, C, h, w) → (B, D, h, w)."""
-    return nn.functional.linear(x.permute(0, 2, 3, 1), linear.weight.flatten(1)).permute(0, 3, 1, 2)
-
-
-def _plane(position: Tensor, like: Tensor) -> Tensor:
-    """Position (B,) as a plane of numbers from -1 to 1 beside `like`."""
-    return (2 * position - 1).view(-1, 1, 1, 1).expand(len(like), 1, *like.shape[-2:])
-
-
-def _closed(layer: nn.Conv2d) -> nn.Conv2d:
-    """A last layer that says nothing yet: before training, the linear transform alone codes."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer

@@ -35,6 +35,10 @@ class HyperConfig:
     synthesis_blocks: tuple[int, int]
     hyper_width: int
 
+    @property
+    def channels(self) -> int:
+        return self.prior.channels
+
 
 CONFIGS = {
     "hyper-rgb": HyperConfig(

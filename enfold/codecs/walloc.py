@@ -18,6 +18,8 @@ Source: Jacobellis & Yadwadkar 2024.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,8 +36,9 @@ from enfold.layers import lifting
 from enfold.layers.compand import Compand
 from enfold.layers.packets import WaveletPackets
 from enfold.layers.parts import load_parts, ready
-from enfold.layers.quality import qualities
+from enfold.layers.quality import bits_for_error, qualities
 from enfold.layers.residual import Residual
+from enfold.layers.search import Objective, refined
 from enfold.media import crop, pad_to_multiple
 
 LEVELS = 3
@@ -44,6 +47,8 @@ ANALYSIS_HALO = 4           # blocks that the 9/7 packets reach beyond a block
 DEAD_ZONE = 0.1             # steps; at the coarsest quality, none at the finest: worth 0.08 to 0 dB
 SYNTHESIS_TILE = 224        # blocks a side, decoded at once
 SYNTHESIS_HALO = 16         # blocks: the network sees 9 and the inverse packets 4
+
+SEARCH_TILE, SEARCH_HALO = 96, 32   # blocks; the coarsest phase of the prior comes again every 32
 
 
 class Analysis(nn.Module):
@@ -134,13 +139,23 @@ class Walloc(nn.Module, PictureCodec):
 
     def forward(self, pixels: Tensor, quality: int | None = None) -> tuple[Tensor, Tensor]:
         quality = self.default_quality if quality is None else quality
-        half = self.latent_codec
-        scaled = drawn(self.analysis(pixels) / self._steps(quality), _position(quality))
-        meter = Meter(noisy=False)
+        scaled = self._scaled(pixels, quality)
+        return self._decoded(round_through(scaled), quality), self._bits(scaled, quality)
+
+    def _scaled(self, pixels: Tensor, quality: int) -> Tensor:
+        """What is rounded."""
+        return drawn(self.analysis(pixels) / self._steps(quality), _position(quality))
+
+    def _decoded(self, symbols: Tensor, quality: int) -> Tensor:
+        latents = self.analysis.compand.expand(symbols * self._steps(quality))
+        return self.synthesis(latents, _position(quality).expand(len(symbols)))
+
+    def _bits(self, scaled: Tensor, quality: int) -> Tensor:
+        """Of latents (B, C, h, w) once they are rounded: (B,)."""
+        half, meter = self.latent_codec, Meter(noisy=False)
         code_grid(meter, self.density, {key: torch.from_numpy(value) for key, value in half.context.items()},
                   torch.from_numpy(half.floor[quality - 1])[:, None], half.config.groups, tuple(scaled.shape), scaled)
-        latents = self.analysis.compand.expand(round_through(scaled) * self._steps(quality))
-        return self.synthesis(latents, _position(quality).expand(len(pixels))), meter.bits()
+        return meter.bits()
 
     def _steps(self, quality: int) -> Tensor:
         return torch.from_numpy(self.latent_codec.steps[quality - 1])[:, None, None]
@@ -158,6 +173,16 @@ class Walloc(nn.Module, PictureCodec):
             scaled = drawn(companded / self._steps(quality), _position(quality))
             symbols[:, rows] = scaled[0].round_().to(torch.int16).numpy()
         return half.wrap(symbols, quality, geometry)
+
+    def search(self, rgb: np.ndarray, latent: Latent, effort: int) -> Latent:
+        half, quality = self.latent_codec, latent.quality
+        worth = bits_for_error(_position(quality), half.config.coarsest_step, half.config.finest_step).item() / 3
+        spread = self.synthesis.skip.weight.flatten(1).square().sum(0)[:, None, None] * self._steps(quality).square()
+        objective = Objective(partial(self._decoded, quality=quality), partial(self._bits, quality=quality), worth,
+                              spread, BLOCK, SEARCH_TILE, SEARCH_HALO)
+        symbols = refined(latent.symbols, rgb, pad_to_multiple(rgb, BLOCK), half.strips(*latent.symbols.shape[1:]),
+                          objective, effort)
+        return replace(latent, symbols=symbols)
 
     def write(self, latent: Latent) -> tuple[bytes, list[bytes]]:
         return bytes([latent.quality]), self.latent_codec.write(latent.symbols, latent.quality)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from enfold.entropy.frozen import FrozenLocationScale
-from enfold.entropy.interlaced import code_grid
+from enfold.entropy.interlaced import code_grid, thaw
 from enfold.strips import StripLatents
 
 BLOCK = 8
@@ -51,7 +51,7 @@ class WallocLatents(StripLatents):
         self.steps = weights["steps"]                # (100, C) float32, in grey levels
         self.floor = weights["floor"]                # (100, C) float32, dyadic
         self.power = weights["compand.power"].reshape(-1, 1, 1)
-        self.context = {key[len("context."):]: weights[key] for key in weights if key.startswith("context.")}
+        self.context = thaw(weights, "context.")
         self.density = FrozenLocationScale.from_arrays(weights, "density.")
 
     def prior(self, coder: Any, shape: tuple[int, ...], quality: int, latent: np.ndarray | None = None,

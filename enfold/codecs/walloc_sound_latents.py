@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from enfold.entropy.frozen import FrozenLocationScale
-from enfold.entropy.interlaced import code_grid
+from enfold.entropy.interlaced import code_grid, thaw
 from enfold.sections import SectionLatents
 
 
@@ -74,7 +74,7 @@ class SoundLatents(SectionLatents):
         self.steps = weights["steps"]                # (100, C) float32
         self.floor = weights["floor"]                # (100, sides · rows) float32, dyadic
         self.power = weights["compand.power"].reshape(-1, 1)
-        self.context = {key[len("context."):]: weights[key] for key in weights if key.startswith("context.")}
+        self.context = thaw(weights, "context.")
         self.density = FrozenLocationScale.from_arrays(weights, "density.")
         self.groups = (1,) * config.sides
 

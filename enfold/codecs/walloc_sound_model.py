@@ -16,7 +16,7 @@ from enfold.codecs.walloc_model import PriorWeights, frozen_prior
 from enfold.codecs.walloc_sound import PRICE, SoundAnalysis, SoundSynthesis, to_bands
 from enfold.codecs.walloc_sound_latents import CONFIGS
 from enfold.entropy.densities import GaussianScaleMixture
-from enfold.entropy.interlaced import OCTAVES, code_grid
+from enfold.entropy.interlaced import OCTAVES, code_grid, thaw
 from enfold.entropy.meter import Meter, Quantizer, round_through
 from enfold.layers import waves
 from enfold.layers.parts import load_parts
@@ -107,8 +107,7 @@ class SoundModel(Trainable):
         self.steps.load(torch.from_numpy(arrays["steps"]))
         self.floor.load(torch.from_numpy(arrays["floor"]))
         self.metric.copy_(torch.from_numpy(arrays["metric"].astype(np.float32)))
-        self.context.replace({name[len("context."):]: torch.from_numpy(arrays[name]) for name in arrays
-                              if name.startswith("context.")})
+        self.context.replace({name: torch.from_numpy(weight) for name, weight in thaw(arrays, "context.").items()})
 
     @torch.no_grad()
     def frozen(self) -> dict[str, np.ndarray]:
@@ -116,7 +115,7 @@ class SoundModel(Trainable):
         position = qualities()
         arrays = {"steps": self.steps(position).numpy(), "compand.power": self.analysis.compand.power.numpy(),
                   "metric": self.metric.numpy().astype(np.float16)}
-        arrays |= frozen_prior(self.context, self.floor, self.density, SCALES, LARGEST)
+        arrays |= frozen_prior(self.context, self.floor, self.density, {"scales": SCALES, "largest": LARGEST})
         for name, part in (("analysis", self.analysis), ("synthesis", self.synthesis)):
             arrays |= {f"{name}.{key}": value.numpy().astype(np.float16 if value.dim() == 3 else np.float32)
                        for key, value in part.state_dict().items()}

@@ -14,10 +14,11 @@ What is phase 0 here is coded before, and likewise: in each of `octaves` the lat
 scaled up, so that only positions 16 apart, or 4 · 2^octaves, know nothing.
 
 What a latent is given: a mean, linear in the nearest known latents (all channels); a scale,
-linear in their magnitudes and in the differences of opposite ones; to both, what a small hidden
-layer makes of all these; and, from the groups before it at the same position, what the mean
-missed. The weights are the whole model; how many octaves there are, and whether there is a hidden
-layer, they say themselves.
+linear in their magnitudes and in the differences of opposite ones; and, from the groups before it
+at the same position, what the mean missed, and by how much. To both comes what a small hidden layer
+makes of all these: it is worked out again for each group, once what the last one missed is known. The
+weights are the whole model; how many octaves there are, and whether there is a hidden layer, or one
+that starts anew in each group, they say themselves.
 
 Guarantee: `code_grid` is the only description. Under a `Meter` it runs on tensors that carry
 gradients, under an `Encoder` or a `Decoder` on NumPy arrays. There every number is a dyadic
@@ -38,7 +39,7 @@ import numpy as np
 from enfold.entropy.exact import FRACTION_BITS as HIDDEN_FRACTION_BITS
 
 MAX_TAPS = 12
-OCTAVES = 2
+OCTAVES = 3
 CLIP = 255.0                # contexts see latents no larger than this; the coder sees them whole
 FRACTION_BITS = 2           # means are snapped to quarters of a quantisation step
 
@@ -107,12 +108,16 @@ def weight_shapes(channels: int, groups: Sequence[int], octaves: int = OCTAVES,
             if hidden:
                 shapes[f"near_{phase.number}"] = (hidden, near)
                 shapes[f"active_{phase.number}"] = (hidden, active)
+                shapes[f"bias_{phase.number}"] = (hidden, 1)
                 shapes[f"out_{phase.number}"] = (2 * channels, hidden)
         start = 0
         for order, size in enumerate(groups):
             if start:
                 shapes[f"mean_{phase.number}_{order}"] = (size, start)
                 shapes[f"scale_{phase.number}_{order}"] = (size, start)
+                if hidden and phase.taps:
+                    shapes[f"missed_{phase.number}_{order}"] = (hidden, 2 * start)
+                    shapes[f"out_{phase.number}_{order}"] = (2 * size, hidden)
             start += size
     return shapes
 
@@ -143,9 +148,11 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
             mean = coder.linear(weights[f"mean_{phase.number}"], near)
             scale = least + coder.linear(weights[f"scale_{phase.number}"], active)
             if f"out_{phase.number}" in weights:
-                hidden = coder.rectify(coder.linear(weights[f"near_{phase.number}"], near)
-                                       + coder.linear(weights[f"active_{phase.number}"], active), CLIP)
-                more = coder.linear(weights[f"out_{phase.number}"], hidden)
+                hidden = (coder.linear(weights[f"near_{phase.number}"], near)
+                          + coder.linear(weights[f"active_{phase.number}"], active))
+                if f"bias_{phase.number}" in weights:
+                    hidden = hidden + weights[f"bias_{phase.number}"]
+                more = coder.linear(weights[f"out_{phase.number}"], coder.rectify(hidden, CLIP))
                 mean, scale = mean + more[..., :shape[-3], :], scale + more[..., shape[-3]:, :]
         else:
             mean = coder.zeros((*lattice[:-2], rows * columns))
@@ -156,8 +163,14 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
             channels = slice(start, start + size)
             group_mean, group_scale = mean[..., channels, :], scale[..., channels, :]
             if missed is not None:
+                size_missed = abs(missed)
                 group_mean = group_mean + coder.linear(weights[f"mean_{phase.number}_{order}"], missed)
-                group_scale = group_scale + coder.linear(weights[f"scale_{phase.number}_{order}"], abs(missed))
+                group_scale = group_scale + coder.linear(weights[f"scale_{phase.number}_{order}"], size_missed)
+                if f"out_{phase.number}_{order}" in weights:
+                    both = coder.concat([missed, size_missed], -2)
+                    told = hidden + coder.linear(weights[f"missed_{phase.number}_{order}"], both)
+                    more = coder.linear(weights[f"out_{phase.number}_{order}"], coder.rectify(told, CLIP))
+                    group_mean, group_scale = group_mean + more[..., :size, :], group_scale + more[..., size:, :]
             cell, cell_shape = phase.cell(channels), (*lattice[:-3], size, rows, columns)
             group_mean = group_mean.reshape(cell_shape)
             values = coder.code(density, (group_mean, group_scale.reshape(cell_shape)), grid.take(cell))
@@ -187,7 +200,8 @@ def freeze(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Features are multiples of 2^-f no larger than L: of 2^-FRACTION_BITS and 2·CLIP, but for a
     hidden layer's, which `rectify` makes. So a sum is a multiple of 2^-(bits + f) and never exceeds
-    L·Σ|w|; it is exact while that is less than 2^24 units. Raises ValueError where a row is so
+    L·Σ|w|; it is exact while that is less than 2^24 units. In float16, half the bytes, where that holds every weight
+    exactly; else float32. Raises ValueError where a row is so
     large that not even 4 bits are left.
     """
     frozen = {}
@@ -201,5 +215,11 @@ def freeze(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         else:
             raise ValueError(f"weights {name!r} are too large to add exactly: a row sums to "
                              f"{np.abs(weight).sum(-1).max():.3g}; train with a smaller step")
-        frozen[name] = rounded.astype(np.float32)
+        narrow = rounded.astype(np.float16)
+        frozen[name] = narrow if np.array_equal(narrow, rounded) else rounded.astype(np.float32)
     return frozen
+
+
+def thaw(arrays: Mapping[str, np.ndarray], prefix: str = "") -> dict[str, np.ndarray]:
+    """What `freeze` made, as `code_grid` wants it: the same numbers in float32. prefix: of names in a model file."""
+    return {name[len(prefix):]: arrays[name].astype(np.float32) for name in arrays if name.startswith(prefix)}

@@ -63,15 +63,21 @@ def qualities() -> Tensor:
     return torch.arange(100) / 99
 
 
-def rate_distortion(bpp: Tensor, mse: Tensor, position: Tensor, coarsest_step: float, finest_step: float,
-                    values: int = 3) -> Loss:
-    """bpp, mse in grey levels squared, and position, each (B,) → what a training step minimises.
+def bits_for_error(position: Tensor, coarsest_step: float, finest_step: float, values: int = 3) -> Tensor:
+    """Bits a pixel that a grey level squared is worth at each quality, as theory has it for a uniform quantiser.
 
     values: how many a pixel has; of sound, 1, with bits a sample and squares of samples.
     """
     nominal = coarsest_step * (finest_step / coarsest_step) ** position
-    # dR/dD of a uniform quantiser at high rate, 6 / (ln 2 · step²) bits a latent
-    slope = values * 6 / math.log(2) / nominal.square()
+    # dR/dD at high rate, 6 / (ln 2 · step²) bits a latent
+    return values * 6 / math.log(2) / nominal.square()
+
+
+def rate_distortion(bpp: Tensor, mse: Tensor, position: Tensor, coarsest_step: float, finest_step: float,
+                    values: int = 3) -> Loss:
+    """bpp, mse in grey levels squared, and position, each (B,) → what a training step minimises; values: as above."""
+    nominal = coarsest_step * (finest_step / coarsest_step) ** position
+    slope = bits_for_error(position, coarsest_step, finest_step, values)
     # hopeless crops do not own the gradient: what is reported is a mean of decibels
     usual = mse.detach().clamp_min(1).log().mean().exp()
     slope = slope * 2 * usual / (mse.detach() + usual)

@@ -5,6 +5,7 @@
     Parquet             a file, or a folder of them: a column of pictures (bytes, or Hugging Face's
                         {bytes, path}), a column of labels
     tars                a file, or a folder of them: WebDataset's KEY.jpg and KEY.cls
+    mosaics             a folder with labels.npy: its pictures, each with many samples side by side; see `mosaics`
 
 The order, and so every byte of the pack, follows from names and contents alone. Only the first
 sample of a key counts; further ones are refused, with the place of the first.
@@ -20,9 +21,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from enfold.errors import EnfoldError, MediaError, UsageError
+from enfold.learners import mosaics
 from enfold.learners.shards import arrow
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm")
@@ -63,13 +65,23 @@ class InParquet:
         return value
 
 
+class Place(Protocol):
+    """Where a sample lies. path: of the file that it is in."""
+
+    @property
+    def path(self) -> str: ...
+
+    def read(self) -> bytes:
+        """The bytes of its media file. Raises MediaError, OSError."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One sample before it is coded. label: an index, or a name that `Listing` turns into one."""
 
     key: str
     label: int | str | None
-    place: InFile | InTar | InParquet
+    place: Place
 
     def read(self) -> bytes:
         """The bytes of its media file. Raises MediaError."""
@@ -116,7 +128,9 @@ def listing(source: str | os.PathLike[str], *, labels: str | os.PathLike[str] | 
         found: Iterable[Item] = _from_csv(Path(labels), path)
     elif path.is_dir():
         inside = sorted(path.glob("*.parquet")) or sorted(path.glob("*.tar"))
-        if not inside:
+        if not inside and (path / mosaics.LABELS).exists():
+            found, names = _from_mosaics(path)
+        elif not inside:
             found = _from_folder(path)
         elif inside[0].suffix == ".tar":
             found = _from_tars(inside)
@@ -164,6 +178,12 @@ def _from_folder(root: Path) -> Iterator[Item]:
                 found.append((_text(os.path.relpath(path, root).replace(os.sep, "/")), path))
     for key, path in sorted(found):
         yield Item(key, key.split("/")[0] if "/" in key else None, InFile(path))
+
+
+def _from_mosaics(root: Path) -> tuple[Iterator[Item], tuple[str, ...] | None]:
+    places, labels = mosaics.tiles(root, PICTURES)
+    return ((Item(f"{Path(place.path).stem}/{place.number:06}", label, place)
+             for place, label in zip(places, labels, strict=True)), mosaics.class_names(root))
 
 
 def _from_csv(table: Path, root: Path) -> Iterator[Item]:

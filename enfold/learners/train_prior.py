@@ -30,7 +30,9 @@ WARM_UP = 30                # steps
 
 @dataclass(frozen=True)
 class PriorRecipe:
-    """How a prior is trained. side: of a batch's crops at most, in latents; batch: how many."""
+    """How a prior is trained. side: of a batch's crops at most, in latents; batch: how many. power: that of the bits
+    of a crop which is their share in the loss: 1 saves bits, most of them where qualities are fine; near 0, shares of
+    them, as much where they are coarse."""
 
     steps: int = 3000
     batch: int = 6
@@ -40,6 +42,7 @@ class PriorRecipe:
     learning_rate: float = 6e-3
     average: float = 0.98
     clip: float = 1.0
+    power: float = 0.5
     seed: int = 0
 
 
@@ -130,7 +133,7 @@ def train_prior(prior: TrainablePrior, recipe: PriorRecipe, folder: Path, out: P
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / WARM_UP)
         bits = prior.bits(x, position) / x[0].numel()
-        loss = bits.sqrt().mean()           # halfway between saving bits and saving shares of them
+        loss = bits.pow(recipe.power).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if torch.isfinite(nn.utils.clip_grad_norm_(prior.parameters(), recipe.clip)):

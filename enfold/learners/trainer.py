@@ -56,17 +56,22 @@ class Trainer(ABC):
 
     def made_recipe(self, given: Mapping[str, Any]) -> Any:
         """The recipe with `given` in the place of defaults. Raises UsageError for what it does not know."""
-        known = {field.name: type(getattr(self.recipe(), field.name)) for field in fields(self.recipe)}
-        values = {}
-        for name, value in given.items():
-            if name not in known:
-                raise UsageError(f"{name} is no part of this codec's recipe, which has {', '.join(known)}")
-            try:
-                values[name] = known[name](value)
-            except ValueError:
-                like = getattr(self.recipe(), name)
-                raise UsageError(f"{name} is {value!r}; it must be a number like {like!r}") from None
-        return self.recipe(**values)
+        return made(self.recipe, given)
+
+
+def made(recipe: type[Any], given: Mapping[str, Any]) -> Any:
+    """A recipe, a dataclass, with `given` in the place of defaults. Raises UsageError for what it does not know."""
+    known = {field.name: type(getattr(recipe(), field.name)) for field in fields(recipe)}
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            raise UsageError(f"{name} is no part of this codec's recipe, which has {', '.join(known)}")
+        try:
+            values[name] = known[name](value)
+        except ValueError:
+            like = getattr(recipe(), name)
+            raise UsageError(f"{name} is {value!r}; it must be a number like {like!r}") from None
+    return recipe(**values)
 
 
 def log_rows(log: Path) -> list[dict[str, Any]]:

@@ -143,7 +143,7 @@ def test_dct_and_pca_vectors_are_orthonormal_and_hold_the_picture(folders, tmp_p
     assert np.allclose(luma @ luma.T, np.eye(64), atol=1e-9)
     pack(folders / "train", tmp_path, codec=CODEC)
     dataset = LatentDataset(tmp_path)
-    pictures = learn_inputs.Pictures(learn_inputs.files_of(folders / "train", dataset), dataset.labels, 32, 40)
+    pictures = learn_inputs.Pictures(learn_inputs.Source(folders / "train").files(dataset), dataset.labels, 32, 40)
     (whole,) = learn_inputs.block_coefficients(pictures, [], 192, pca=True)
     blocks = learn_inputs._blocks(pictures.pixels([0]))
     energy = np.square(blocks).sum(), np.square(whole.inputs[:1].astype(np.float32)).sum()

@@ -46,6 +46,16 @@ def test_out_may_be_a_folder(enfold, photo):
     assert files() == ["new/photo.enf", "photo.png", "there/photo.enf"]
 
 
+def test_effort_makes_another_file_that_decodes_alike(enfold, photo):
+    photo("photo.png")
+    assert enfold("encode", "photo.png", "plain.enf").exit_code == 0
+    assert enfold("encode", "photo.png", "searched.enf", "--effort", 2).exit_code == 0
+    assert Path("plain.enf").read_bytes() != Path("searched.enf").read_bytes()
+    assert enfold("decode", "searched.enf", "again.png").exit_code == 0
+    refused = enfold("encode", "photo.png", "other.enf", "--effort", 2, *PLAIN)
+    assert refused.exit_code == 2 and "cannot search for latents" in refused.stderr.replace("\n", " ")
+
+
 def test_refuses_to_overwrite_without_force(enfold, photo):
     photo("photo.png")
     Path("photo.enf").write_text("precious")

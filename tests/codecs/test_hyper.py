@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import enfold
-from enfold.codecs import hyper
 from enfold.codecs.hyper_latents import HyperLatents
 from enfold.container import SectionKind, unpack
 from enfold.entropy.hyperprior import code_hyperprior
 from enfold.entropy.meter import Meter
+from enfold.layers import transforms
 from enfold.testing import sample
 
 
@@ -85,7 +85,7 @@ def test_tiles_give_the_picture_that_one_piece_gives(codec, monkeypatch):
     """Exactly up to the float rounding of other tile shapes."""
     data = codec.encode(sample(300, 500))
     whole, latents = np.asarray(codec.decode(data)).astype(int), codec.latents(sample(300, 500)).symbols
-    monkeypatch.setattr(hyper, "TILE", 10)
+    monkeypatch.setattr(transforms, "TILE", 10)
     tiled = np.asarray(codec.decode(data)).astype(int)
     assert np.abs(tiled - whole).max() <= 2
     assert (tiled != whole).mean() < 0.05

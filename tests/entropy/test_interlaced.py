@@ -8,7 +8,7 @@ import torch
 
 from enfold.entropy.coders import Decoder, Encoder
 from enfold.entropy.densities import GaussianScaleMixture
-from enfold.entropy.interlaced import CLIP, FRACTION_BITS, OCTAVES, code_grid, freeze, schedule, weight_shapes
+from enfold.entropy.interlaced import CLIP, FRACTION_BITS, OCTAVES, code_grid, freeze, schedule, thaw, weight_shapes
 from enfold.entropy.meter import Meter
 
 CHANNELS, GROUPS, HIDDEN = 6, (1, 2, 3), 5
@@ -27,9 +27,9 @@ def frozen_density(density):
 @pytest.fixture(scope="module")
 def weights():
     random = np.random.default_rng(0)
-    return freeze({name: random.uniform(0, 1, shape) / shape[1] if name.startswith("scale")
+    return thaw(freeze({name: random.uniform(0, 1, shape) / shape[1] if name.startswith("scale")
                    else random.normal(0, 0.3, shape) / shape[1]
-                   for name, shape in weight_shapes(CHANNELS, GROUPS, hidden=HIDDEN).items()})
+                   for name, shape in weight_shapes(CHANNELS, GROUPS, hidden=HIDDEN).items()}))
 
 
 FLOOR = np.array([8, 4, 2, 1, 0.5, 0.25], np.float32)[:, None]
@@ -135,6 +135,14 @@ def test_bound_holds_at_the_largest_features():
     worst = 2 * CLIP * np.abs(weights).sum(1).max()
     bits = next(b for b in range(13) if np.array_equal(np.round(weights * 2.0**b), weights * 2.0**b))
     assert worst * 2.0 ** (bits + FRACTION_BITS) < 2**24
+
+
+def test_weights_are_kept_in_half_where_that_is_exact():
+    fine, coarse = np.full((1, 2), 1 + 2.0 ** -12), np.full((1, 2), 1 + 2.0 ** -10)
+    frozen = freeze({"mean_1": fine, "mean_2": coarse})
+    assert (frozen["mean_1"].dtype, frozen["mean_2"].dtype) == (np.float32, np.float16)
+    for name, weight in (("mean_1", fine), ("mean_2", coarse)):
+        np.testing.assert_array_equal(thaw(frozen)[name], weight)
 
 
 def test_weights_too_large_to_add_exactly_are_refused():

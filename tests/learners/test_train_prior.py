@@ -11,7 +11,7 @@ from PIL import Image
 
 from enfold import pretrained
 from enfold.codecs.walloc import Walloc
-from enfold.codecs.walloc_model import HIDDEN, WallocModel
+from enfold.codecs.walloc_model import HIDDEN, PriorWeights, WallocModel
 from enfold.entropy.interlaced import OCTAVES, weight_shapes
 from enfold.learners.train_prior import Batches, PriorRecipe, cache, train_prior
 from enfold.testing import sample
@@ -64,12 +64,25 @@ def test_steps_save_bits(prior, folder, tmp_path):
     assert prior.bits(x, position).sum().item() < start
 
 
-def test_an_untrained_hidden_layer_costs_what_there_was(arrays, prior):
-    """It starts as nothing; only octaves, that copy the finest, differ from the weights it came from."""
-    symbols = torch.from_numpy(prior.latents(sample(64, 96)))[None]
-    assert all(not weight.any() for name, weight in prior.context().items() if name.startswith("out")) or \
-        any(name.startswith("context.out") for name in arrays)
-    assert torch.isfinite(prior.bits(symbols, torch.tensor([0.5]))).all()
+def test_a_prior_with_more_hidden_units_and_groups_that_see_them_costs_what_there_was(prior, arrays):
+    """What is new begins as nothing: rates are those of the weights in use, until a step is made."""
+    symbols, position = torch.from_numpy(prior.latents(sample(64, 96)))[None], torch.tensor([0.5])
+    config = WallocModel(NAME).config
+    wider = PriorWeights(config.latents, config.groups, OCTAVES, HIDDEN + 5)
+    wider.load(prior.context())
+    assert wider.raw["near_5"].shape[0] == HIDDEN + 5
+    before = prior.bits(symbols, position)
+    prior.context = wider
+    torch.testing.assert_close(prior.bits(symbols, position), before, rtol=1e-5, atol=1e-2)
+
+
+def test_the_power_of_bits_says_which_crops_count(prior, folder, tmp_path):
+    """With a power of 2 gradients weigh crops by their bits: the same steps make other weights."""
+    recipes = [replace(RECIPE, power=power) for power in (0.5, 2.0)]
+    made = [train_prior(WallocModel(NAME).prior(prior.frozen()), recipe, folder, tmp_path, "before")
+            for recipe in recipes]
+    first, second = (one.context()["mean_5"] for one in made)
+    assert not torch.equal(first, second)
 
 
 def test_latents_are_kept_for_the_same_model_and_no_other(prior, folder, tmp_path, monkeypatch):
