@@ -12,8 +12,9 @@ FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-std=c11", "-Wall", "-f
 
 setup(
     ext_modules=[
-        Extension(f"enfold.{name.replace('/', '.')}", [f"enfold/{name}.c"], extra_compile_args=FLAGS, optional=True)
-        for name in ("entropy/_rans", "entropy/_contexts", "entropy/_static", "layers/_lifting", "layers/_waves",
-                     "trees/_flows", "trees/_walk")
+        Extension(f"enfold.{name.replace('/', '.')}", [f"enfold/{name}.c"], extra_compile_args=FLAGS, optional=True,
+                  depends=["enfold/entropy/cumulative.h"] if name.startswith("trees/") else [])
+        for name in ("entropy/_rans", "entropy/_contexts", "entropy/_static", "entropy/_softmax", "layers/_lifting",
+                     "layers/_waves", "trees/_flows", "trees/_walk", "trees/_scan")
     ]
 )

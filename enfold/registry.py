@@ -37,12 +37,24 @@ _WALLOC = {"codec": "enfold.codecs.walloc:Walloc", "latents": "enfold.codecs.wal
 _HYPER = {"codec": "enfold.codecs.hyper:Hyper", "latents": "enfold.codecs.hyper_latents:HyperLatents",
           "trainable": "enfold.codecs.hyper_model:HyperModel"}
 
-_CIRCUIT = {"codec": "enfold.codecs.circuit:Circuit", "latents": "enfold.codecs.circuit_latents:CircuitLatents"}
+_MCQUIC = {"codec": "enfold.codecs.mcquic:Mcquic", "latents": "enfold.codecs.mcquic_latents:McquicLatents",
+           "trainable": "enfold.codecs.mcquic_model:McquicModel", "trainer": "enfold.learners.train_codes:CODES"}
+
+_CIRCUIT = {"codec": "enfold.codecs.circuit:Circuit", "latents": "enfold.codecs.circuit_latents:CircuitLatents",
+            "trainable": "enfold.codecs.circuit_latents:plan_of", "trainer": "enfold.learners.train_circuit:TENSORS"}
+
+_PHOTO = {"codec": "enfold.codecs.circuit_photo:CircuitPhoto",
+          "latents": "enfold.codecs.circuit_photo_latents:CircuitPhotoLatents",
+          "trainable": "enfold.codecs.circuit_photo_latents:untrained_model",
+          "trainer": "enfold.learners.train_scan:PHOTOGRAPHS"}
 
 _SOUND = {"codec": "enfold.codecs.walloc_sound:WallocSound",
           "latents": "enfold.codecs.walloc_sound_latents:SoundLatents",
           "trainable": "enfold.codecs.walloc_sound_model:SoundModel", "trainer": "enfold.learners.train_sound:SOUNDS",
           "medium": "sound"}
+
+_VQGAN = {"codec": "enfold.codecs.vqgan:Vqgan", "latents": "enfold.codecs.vqgan_latents:VqganLatents",
+          "trainable": "enfold.codecs.vqgan_model:VqganModel", "trainer": "enfold.learners.train_staged:STAGED"}
 
 _OURS = (
     Entry("walloc-rgb-16x", "photographs; 12 latents for each 8×8 block, the fastest to learn from", **_WALLOC),
@@ -51,7 +63,11 @@ _OURS = (
     Entry("walloc-stereo-5x", "sound in stereo; 108 latents for each 256 samples, up to high quality", **_SOUND),
     Entry("walloc-stereo-20x", "the same, 27 latents: small files, the fastest to learn from", **_SOUND),
     Entry("walloc-speech", "speech, mono, 8 to 24 kHz; 64 latents for each 128 samples", **_SOUND),
+    Entry("mcquic-rgb", "photographs at 0.05 to 0.5 bits a pixel, as indices of codebooks", **_MCQUIC),
+    Entry("vqgan-rgb", "photographs to be recognised, in a few hundred bytes; survives lost packets", **_VQGAN),
+    Entry("circuit-photo", "photographs, lossless; the smallest files without loss", **_PHOTO),
     Entry("circuit-mnist", "handwritten digits, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
+    Entry("circuit-fashion", "pictures of clothes, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
 )
 
 

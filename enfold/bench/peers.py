@@ -5,6 +5,7 @@
     avif       quality, speed 6, 4:2:0                            libavif, by Pillow
     jxl        Butteraugli distance, effort 7                     libjxl, by pillow-jxl-plugin
     jpeg2000   PSNR in dB, 9/7 wavelet, colour transform          OpenJPEG, by Pillow
+    avif-down  1 to 100; see `downscaled`                         libavif, by Pillow
 
 and CompressAI's, of which `compressai_peers` tells. Each turns a uint8 RGB array into the bytes of a
 whole file and back, on as many threads as it chooses itself.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, __version__, features
 
-from enfold.bench import compressai_peers
+from enfold.bench import compressai_peers, downscaled
 from enfold.bench.machine import installed
 from enfold.bench.ours import our_coder
 from enfold.bench.running import Coder
@@ -58,7 +59,11 @@ LOSSLESS: dict[str, _Peer] = {
                            lambda _: {"lossless": True, "method": 4, "quality": 80, "exact": True}),
     "jxl-lossless": _Peer("JPEG XL lossless", "JXL", "pillow-jxl-plugin", "effort 7", (0,),
                           lambda _: {"lossless": True, "effort": 7}),
+    "zstd": _Peer("zstd", "", "pyarrow", "level 19, of the bytes as they are", (0,), lambda _: {}),
 }
+
+
+DOWNSCALED = "avif-down"
 
 
 @lru_cache(maxsize=32)
@@ -66,11 +71,16 @@ def coder(name: str) -> Coder:
     """A peer, or else one of enfold's codecs. Raises UsageError, MissingWeightsError."""
     if name in compressai_peers.PEERS:
         return compressai_peers.coder(name)
+    if name == DOWNSCALED:
+        return replace(_made("avif", LOSSY["avif"]), name=name, label=downscaled.LABEL, settings=downscaled.SETTINGS,
+                       qualities=downscaled.QUALITIES, encode=downscaled.encode, decode=downscaled.decode)
     peer = LOSSY.get(name) or LOSSLESS.get(name)
     return our_coder(name) if peer is None else _made(name, peer)
 
 
 def _made(name: str, peer: _Peer) -> Coder:
+    if not peer.format:
+        return _zstd(name, peer)
     if peer.format == "JXL":
         try:
             import pillow_jxl  # noqa: F401 (registers the format with Pillow)
@@ -90,6 +100,25 @@ def _made(name: str, peer: _Peer) -> Coder:
         return out.getvalue()
 
     return Coder(name, peer.label, version, peer.settings, peer.qualities, encode, _pixels)
+
+
+def _zstd(name: str, peer: _Peer) -> Coder:
+    try:
+        import pyarrow
+    except ImportError:
+        raise UsageError("zstd comes with pyarrow: pip install 'enfold[data]', "
+                         f"or leave {name} out of --peers") from None
+    codec = pyarrow.Codec("zstd", compression_level=19)
+
+    def encode(rgb: np.ndarray, quality: float) -> bytes:
+        return np.array(rgb.shape, "<u4").tobytes() + codec.compress(rgb.tobytes(), asbytes=True)
+
+    def decode(data: bytes) -> np.ndarray:
+        shape = np.frombuffer(data[:12], "<u4").tolist()
+        size = shape[0] * shape[1] * shape[2]
+        return np.frombuffer(codec.decompress(data[12:], size, asbytes=True), np.uint8).reshape(shape)
+
+    return Coder(name, peer.label, f"pyarrow {installed('pyarrow')}", peer.settings, peer.qualities, encode, decode)
 
 
 def _pixels(data: bytes) -> np.ndarray:

@@ -12,6 +12,8 @@ from rich.text import Text
 from enfold.bench.results import BdRate, Curve, Results
 
 if TYPE_CHECKING:
+    from enfold.bench.circuit_prior import PriorResults
+    from enfold.bench.circuits import CircuitResults
     from enfold.bench.coder import CoderResults
     from enfold.bench.mosaic import MosaicResults
 
@@ -44,6 +46,32 @@ def show_mosaic(results: MosaicResults) -> None:
         table.add_row(row.codec, str(row.quality), f"{row.our_bytes:,}", f"{row.webp_bytes:,}", f"{row.ratio:.3f}",
                       f"{row.clipped:,} of {row.symbols:,}")
     _print(table, f"{results.pictures} pictures of {results.data}")
+
+
+def show_circuits(results: CircuitResults) -> None:
+    coders = Table("coder", box=SIMPLE_HEAD)
+    for name in ("bytes", "bits/dim", "encode\npictures/cpu s", "decode\npictures/cpu s"):
+        coders.add_column(name, justify="right")
+    for row in results.coders:
+        coders.add_row(row.coder, f"{row.bytes:,}", f"{row.bits_per_dim:.4f}", f"{row.encode:,.0f}",
+                       f"{row.decode:,.0f}")
+    costs = Table(box=SIMPLE_HEAD)
+    for name in ("states", "D", "|p|", "encode\nms a picture", "decode\nms a picture"):
+        costs.add_column(name, justify="right")
+    for cost in results.costs:
+        costs.add_row(str(cost.states), str(cost.dimensions), f"{cost.parameters:,}", f"{cost.encode_ms:.3f}",
+                      f"{cost.decode_ms:.3f}")
+    _print(coders, costs, f"{results.pictures:,} pictures of {results.data}")
+
+
+def show_circuit_prior(results: PriorResults) -> None:
+    table = Table("codec", box=SIMPLE_HEAD)
+    for name in ("quality", "own prior", "circuit", "circuit / own"):
+        table.add_column(name, justify="right")
+    for row in results.rows:
+        table.add_row(row.codec, str(row.quality), f"{row.own_bytes:,}", f"{row.circuit_bytes:,}", f"{row.ratio:.3f}")
+    _print(table, f"{results.pictures} pictures of {results.data}, circuits trained on {results.trained_on} "
+                  f"for {results.minutes:g} minutes each")
 
 
 def _print(*parts: Table | str) -> None:

@@ -39,7 +39,8 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the media are.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where results go, and are taken up again.")]
 Codecs = Annotated[str | None, typer.Option("--codecs", metavar="A,B", show_default=False,
-                                            help="enfold's; none for none. [default: all with weights at hand]")]
+                                            help="enfold's; none for none; NAME@20 is NAME with --effort 20. "
+                                                 "[default: all with weights at hand]")]
 Peers = Annotated[str | None, typer.Option("--peers", metavar="A,B", show_default=False,
                                            help="Others; none for none. [default: all that 'enfold[bench]' brings]")]
 Qualities = Annotated[list[str] | None, typer.Option("--qualities", metavar="[CODEC=]A,B,...", show_default=False,
@@ -66,11 +67,11 @@ def images(
     """Rate, distortion, speed and memory of picture codecs."""
     from enfold.bench import compressai_peers, scores
     from enfold.bench.images import bench_images, medium
-    from enfold.bench.peers import LOSSY
+    from enfold.bench.peers import DOWNSCALED, LOSSY
     from enfold.bench.running import Plan
 
     ours = _our_codecs(codecs)
-    others = _names(peers, tuple(LOSSY), (*LOSSY, *compressai_peers.PEERS))
+    others = _names(peers, tuple(LOSSY), (*LOSSY, DOWNSCALED, *compressai_peers.PEERS))
     plan = Plan(folder, out, ours, others, anchor, _qualities(qualities, ours), _range(bpp_range), limit,
                 jobs or _cores(), timing, cores)
     with _bar() as begin:
@@ -203,6 +204,44 @@ def mosaic(folder: Folder, *, codecs: Codecs = None,
     print_json(results) if json else show_mosaic(results)
 
 
+@app.command("circuits")
+def circuits(data: Annotated[Path, typer.Argument(metavar="DATA", help="An .npy or IDX file of grey pictures, or a "
+                                                  "folder of them.", show_default=False)], *,
+             codec: Annotated[str, typer.Option("--codec", "-c", help="A circuit made for them.")] = "circuit-mnist",
+             limit: Limit = 0, json: Json = False) -> None:
+    """Bytes and speed of a data set of small pictures, and what a circuit's size costs."""
+    from enfold.bench.circuits import bench_circuits
+    from enfold.bench.table import show_circuits
+    from enfold.learners.tensors import read_tensors
+
+    images = read_tensors(data)
+    with _bar() as begin:
+        results = bench_circuits(images[:limit] if limit else images, codec, name=data.name, command=_command(data),
+                                 date=_today(), begin=begin)
+    print_json(results) if json else show_circuits(results)
+
+
+@app.command("circuit-prior")
+def circuit_prior(
+    training: Annotated[Path, typer.Argument(metavar="TRAINING", help="Pictures to train circuits on.",
+                                             show_default=False)],
+    folder: Folder, *, codec: Annotated[str, typer.Option("--codec", "-c", help="Whose symbols.")] = "walloc-rgb-16x",
+    quality: Annotated[list[int] | None, typer.Option("--quality", "-q", metavar="N", show_default=False,
+                                                      help="May be repeated. [default: 50]")] = None,
+    minutes: Annotated[float, typer.Option("--minutes", metavar="N", min=0, help="Of training each circuit.")] = 5.0,
+    limit: Limit = 0, out: Out = Path("bench-circuit-prior"), json: Json = False,
+) -> None:
+    """A codec's symbols coded by its own prior, and by a circuit over patches of them."""
+    from enfold.bench.circuit_prior import bench_circuit_prior
+    from enfold.bench.table import show_circuit_prior
+
+    with _bar() as begin:
+        results = bench_circuit_prior(training, folder, out, codec, tuple(quality or (50,)), minutes=minutes,
+                                      limit=limit, threads=_cores(), command=_command(training, folder, out),
+                                      date=_today(), begin=begin)
+    print_json(results) if json else show_circuit_prior(results)
+
+
 def _show(results: Results, out: Path, made: str = "results.json", *, as_json: bool) -> None:
     if as_json:
         print_json(results)
@@ -226,12 +265,16 @@ def _names(given: str | None, default: Sequence[str], known: Iterable[str] | Non
 
 
 def _our_codecs(given: str | None, medium: str = "picture") -> tuple[str, ...]:
-    """Those named, or all of a medium that have weights at hand; of sound, those that take stereo."""
+    """Those named, with an effort or without, or all of a medium with weights at hand; of sound, that take stereo."""
     import enfold
     from enfold import registry
+    from enfold.bench.ours import split
 
     if given is not None:
-        return _names(given, (), registry.entries(), "codec")
+        names = _names(given, ())
+        for name in names:
+            registry.entry(split(name)[0])
+        return names
     found = []
     for name in (name for name, entry in registry.entries().items() if entry.medium == medium):
         try:

@@ -71,8 +71,7 @@ def command(
     from_weights: Annotated[bool, typer.Option("--from-weights", help="Begin with the weights in use, not from "
                                                "nothing.")] = False,
     prior_only: Annotated[bool, typer.Option("--prior-only", help="Train the prior alone, of the weights in use, on "
-                                             "latents of whole pictures: minutes. Of the options above only --steps "
-                                             "and --seed count.")] = False,
+                                             "latents of whole pictures. --minutes and --crop do not count.")] = False,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="What the card shall say of the data.")] = "",
     threads: Threads = 0, json: Json = False,
 ) -> None:
@@ -92,13 +91,11 @@ def command(
     if prior_only:
         use_threads(threads)
         trainable: Any = registry.resolve(entry.trainable)(codec)
-        _say_made(_train_prior(trainable, codec, data, out, steps or 0, seed or 0, data_about, as_json=json),
-                  as_json=json)
+        given = _given({"steps": steps or None, "batch": batch, "learning_rate": learning_rate, "seed": seed}, settings)
+        _say_made(_train_prior(trainable, codec, data, out, given, data_about, as_json=json), as_json=json)
         return
-    options = {"minutes": minutes, "steps": steps, "batch": batch, "crop": crop, "learning_rate": learning_rate,
-               "seed": seed}
-    recipe = trainer.made_recipe({name: value for name, value in options.items() if value is not None}
-                                 | dict(map(_setting, settings or ())))
+    recipe = trainer.made_recipe(_given({"minutes": minutes, "steps": steps, "batch": batch, "crop": crop,
+                                         "learning_rate": learning_rate, "seed": seed}, settings))
     before = _in_use(codec, out) if from_weights else None
     _claim(out, codec, recipe, before)
     use_threads(threads)
@@ -117,6 +114,11 @@ def command(
     _say_made(_trained(write_model(out, codec, arrays, about)), as_json=json)
 
 
+def _given(options: dict[str, Any], settings: list[str] | None) -> dict[str, Any]:
+    """What was said of a recipe."""
+    return {name: value for name, value in options.items() if value is not None} | dict(map(_setting, settings or ()))
+
+
 def _setting(text: str) -> tuple[str, str]:
     """NAME=X as the two."""
     name, equals, value = text.partition("=")
@@ -125,15 +127,16 @@ def _setting(text: str) -> tuple[str, str]:
     return name.replace("-", "_"), value
 
 
-def _train_prior(trainable: Any, codec: str, data: Path, out: Path, steps: int, seed: int,
+def _train_prior(trainable: Any, codec: str, data: Path, out: Path, given: dict[str, Any],
                  data_about: dict[str, Any], *, as_json: bool) -> Trained:
     """The weights in use, with another prior, in OUT."""
+    from enfold.learners import trainer
     from enfold.learners.train_prior import PriorProgress, PriorRecipe, train_prior
     from enfold.pretrained import weights
     from enfold.pretrained.writing import write_model
 
     before = _in_use(codec, out)
-    prior = trainable.prior(weights(before))
+    prior = trainable.prior(weights(before)) if hasattr(trainable, "prior") else None
     if prior is None:
         raise UsageError(f"{codec} has no prior that can be trained alone")
     held_out: list[list[float]] = []
@@ -149,7 +152,7 @@ def _train_prior(trainable: Any, codec: str, data: Path, out: Path, steps: int, 
         elif sys.stderr.isatty():
             say(f"step {progress.step:,}, {progress.minutes:.1f} min: {progress.bits:.3f} bits a latent")
 
-    recipe = PriorRecipe(seed=seed, **({"steps": steps} if steps else {}))
+    recipe = trainer.made(PriorRecipe, given)
     try:
         train_prior(prior, recipe, data, out, before.fingerprint.hex(), show)
     except OSError as error:

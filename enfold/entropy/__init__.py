@@ -9,8 +9,9 @@
     Tables ──── integer counts ────> rans or sequential ──> bytes
 
 In order of reading: `tables` (what a coder may know), `rans` and `sequential` (bytes), `frozen`
-(from context to table), `coders` (what a prior talks to), `densities` and `meter` (training),
-`interlaced` (a prior). Importing this package imports no torch.
+(from context to table), `softmax` (from logits to counts, where no table could be frozen), `coders`
+(what a prior talks to), `densities` and `meter` (training), `interlaced` (a prior). Importing this
+package imports no torch.
 """
 
 from enfold.entropy.coders import Decoder, Encoder

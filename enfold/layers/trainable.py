@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +66,45 @@ class TrainablePrior(nn.Module, ABC):
     @abstractmethod
     def frozen(self) -> dict[str, np.ndarray]:
         """The arrays of the model file, with the prior as it is now."""
+
+
+class CodeTrainable(Trainable):
+    """A codec of codebooks while its codes are learned, by an analysis that stays as it is.
+
+    bands: so many ranges of quality have codebooks and a prior of their own. places: qualities in each.
+    """
+
+    bands: int
+    places: int
+
+    @abstractmethod
+    def adopt(self, arrays: Mapping[str, np.ndarray], pictures: Sequence[np.ndarray]) -> None:
+        """Takes over the transforms of another model's file, with some pictures uint8 (H, W, 3) in view."""
+
+    @abstractmethod
+    def latents(self, rgb: np.ndarray, band: int, place: int) -> np.ndarray:
+        """uint8 (H, W, 3) of any size → float32 (C, h, w), of which codes are chosen."""
+
+    @abstractmethod
+    def lay(self, band: int, latents: Sequence[np.ndarray], seed: int) -> None:
+        """Makes a band's codebooks anew."""
+
+    @abstractmethod
+    def codes(self, band: int, latents: Sequence[np.ndarray], places: Sequence[int]) -> list[np.ndarray]:
+        """The codes (M, h, w) that the encoder of use chooses now, for each latent."""
+
+    @abstractmethod
+    def refine(self, band: int, latents: Sequence[np.ndarray], codes: Sequence[np.ndarray]) -> None:
+        """Moves a band's words to the means of what chose them."""
+
+    @abstractmethod
+    def prior_of(self, band: int) -> nn.Module:
+        """Of a band: the parameters that `bits` depends on."""
+
+    @abstractmethod
+    def bits(self, band: int, codes: Tensor, place: Tensor) -> Tensor:
+        """What codes (B, M, h, w) cost at places (B,) in a band: (B,), differentiable."""
+
+    @abstractmethod
+    def books(self, band: int) -> list[tuple[int, int]]:
+        """Of each channel of a band's codes: (words, positions of a side that each code stands for)."""

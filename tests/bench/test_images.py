@@ -14,7 +14,7 @@ from PIL import Image
 from enfold.bench import points, table
 from enfold.bench.images import bench_images
 from enfold.bench.lossless import bench_lossless
-from enfold.bench.peers import LOSSY, coder
+from enfold.bench.peers import DOWNSCALED, LOSSY, coder
 from enfold.bench.results import SCHEMA, Results
 from enfold.bench.running import Plan
 from enfold.errors import MediaError, UsageError
@@ -155,7 +155,7 @@ def test_a_folder_without_pictures_is_named(tmp_path):
         bench_images(plan(tmp_path, tmp_path / "out"), ["psnr_db"])
 
 
-@pytest.mark.parametrize("name", LOSSY)
+@pytest.mark.parametrize("name", [*LOSSY, DOWNSCALED])
 def test_every_peer_gives_a_file_that_is_better_with_more_quality(name):
     if name == "jxl":
         pytest.importorskip("pillow_jxl", reason="pillow-jxl-plugin is not installed: pip install 'enfold[bench]'")

@@ -46,7 +46,7 @@ def test_the_coder_adds_little_to_what_the_model_says(codec):
     data = codec.encode(sample(256, 256))
     rate = itemise(data)
     assert sum(part.bytes for part in rate.parts) == pytest.approx(len(data))
-    assert 0 <= rate.coder_share < 0.01
+    assert 0 <= rate.coder_share < 0.01 + 4 / len(data)         # its last states, and files of 200 bytes
 
 
 def test_a_mosaic_holds_every_channel_once_and_clips_what_is_too_large():
