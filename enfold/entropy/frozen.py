@@ -11,6 +11,7 @@ is looked up was computed once, is integer, and is saved with the tables. NumPy 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,14 +27,14 @@ FARTHEST_SHIFT = 0.5        # of a threshold between two integers, in steps, wha
 REACH = 15                  # values further than this from a mean are rounded as if they were this far
 
 
-class _Tabled:
+class _Tabled(ABC):
     """What densities of frozen tables share: a coder is told the table of each value, and what to take from it."""
 
     tables: Tables
 
+    @abstractmethod
     def locate(self, context: Any) -> tuple[np.ndarray, np.ndarray | int]:
         """The table of each value, and the integer to take from it first."""
-        raise NotImplementedError
 
     def encode(self, coder: Any, context: Any, values: np.ndarray) -> None:
         """Hands int32 values of the context's shape to a byte coder."""
