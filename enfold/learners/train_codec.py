@@ -25,11 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from enfold.errors import UsageError
 from enfold.layers.trainable import Trainable
+from enfold.learners.checkpoints import follow, restore, save
 from enfold.learners.trainer import Report, Trainer, log_rows, thinned
 
 HELD_OUT_CROP = 256          # side of the centre crop that is validated on
@@ -188,7 +189,7 @@ def run(model: Trainable, recipe: Any, stream: Callable[[int], Any],
     if checkpoint.exists():
         state = json.loads(state_file.read_text())
         step, before_s, skipped = state["step"], state["seconds"], state["skipped"]
-        average = _restore(model, optimiser, load_file(checkpoint))
+        average = restore(model, optimiser, load_file(checkpoint))
     torch.manual_seed(recipe.seed + step)
     batches = stream(recipe.seed + step)
     if not average:
@@ -223,10 +224,10 @@ def run(model: Trainable, recipe: Any, stream: Callable[[int], Any],
             skipped, streak = skipped + 1, streak + 1
             typical *= 1.02
         if streak > PATIENCE and checkpoint.exists():       # not one bad batch: the weights are broken
-            average = _restore(model, optimiser, load_file(checkpoint))
+            average = restore(model, optimiser, load_file(checkpoint))
             typical, streak = math.nan, 0
         step += 1
-        _follow(average, model, min(recipe.average, (step + 1) / (step + 10)))
+        follow(average, model, min(recipe.average, (step + 1) / (step + 10)))
         now = time.monotonic()
         if now - last_said > 10:
             last_said = now
@@ -236,7 +237,7 @@ def run(model: Trainable, recipe: Any, stream: Callable[[int], Any],
                             skipped))
         if (now - last_saved > 60 * recipe.checkpoint_minutes and not streak) or fraction() >= 1.0:
             seconds = before_s + now - started
-            _save(out, model, optimiser, average, step, seconds, skipped)
+            save(out, model, optimiser, average, step, seconds, skipped)
             progress = Progress(step, seconds / 60, done, rate, value, loss.bpp.mean().item(), 0.0,
                                 skipped, _validated(model, average, check))
             with (out / "log.jsonl").open("a") as log:
@@ -245,12 +246,6 @@ def run(model: Trainable, recipe: Any, stream: Callable[[int], Any],
             last_saved = time.monotonic()
     model.load_state_dict(average)
     return model
-
-
-def _follow(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    with torch.no_grad():
-        own = model.state_dict()
-        torch._foreach_lerp_([average[name] for name in own], list(own.values()), 1 - decay)
 
 
 def _validated(model: Trainable, average: dict[str, Tensor], check: Callable[[Trainable], tuple[Row, ...]]
@@ -262,38 +257,6 @@ def _validated(model: Trainable, average: dict[str, Tensor], check: Callable[[Tr
         return check(model)
     finally:
         model.load_state_dict(own)
-
-
-def _save(out: Path, model: nn.Module, optimiser: torch.optim.Optimizer,
-          average: dict[str, Tensor], step: int, seconds: float, skipped: int) -> None:
-    names = [name for name, _ in model.named_parameters()]
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.items()}
-    for name, parameter in zip(names, model.parameters(), strict=True):
-        for key, value in optimiser.state.get(parameter, {}).items():
-            tensors[f"optimiser.{name}.{key}"] = value
-    partial = out / "checkpoint.partial"
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, partial)
-    partial.rename(out / "checkpoint.safetensors")
-    (out / "checkpoint.json").write_text(
-        json.dumps({"step": step, "seconds": seconds, "skipped": skipped}))
-
-
-def _restore(model: nn.Module, optimiser: torch.optim.Optimizer,
-             tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Puts a checkpoint back; returns the averaged weights. They may be all that it holds."""
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
-    average = part("average.")
-    model.load_state_dict(part("model.") or average)
-    for name, parameter in model.named_parameters():
-        moments = part(f"optimiser.{name}.")
-        if moments:
-            optimiser.state[parameter] = {
-                key: value.to(memory_format=torch.channels_last)
-                if value.dim() == 4 else value for key, value in moments.items()}
-    return average
-
 
 
 class PictureTrainer(Trainer):

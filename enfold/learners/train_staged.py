@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from enfold.errors import UsageError
 from enfold.layers.staged import Staged
-from enfold.learners.train_codec import PICTURES, Crops, _follow, _restore, _save, pictures
+from enfold.learners.checkpoints import follow, restore, save
+from enfold.learners.train_codec import PICTURES, Crops, pictures
 from enfold.learners.train_codec import Recipe as CropRecipe
 from enfold.learners.train_prior import PriorProgress, PriorRecipe, train_prior
 from enfold.learners.trainer import Report, Trainer, log_rows, thinned
@@ -95,7 +96,7 @@ def train(model: Staged, recipe: StagedRecipe, folder: Path, out: Path,
         state, tensors = json.loads(state_file.read_text()), load_file(checkpoint)
         step, before_s, skipped, at_stage = state["step"], state["seconds"], state["skipped"], WARM_UP
         optimiser = prepared(int(tensors["model.stage"]))
-        average = _restore(model, optimiser, tensors)
+        average = restore(model, optimiser, tensors)
     torch.manual_seed(recipe.seed + step)
     crops = Crops(files, CropRecipe(batch=recipe.batch, crop=recipe.crop, least_scale=recipe.least_scale,
                                     greatest_scale=recipe.greatest_scale), recipe.seed + step)
@@ -148,7 +149,7 @@ def train(model: Staged, recipe: StagedRecipe, folder: Path, out: Path,
         else:
             skipped += 1
         step, at_stage = step + 1, at_stage + 1
-        _follow(average, model, min(recipe.average, (at_stage + 1) / (at_stage + 10)))
+        follow(average, model, min(recipe.average, (at_stage + 1) / (at_stage + 10)))
         now = time.monotonic()
         if now - last_said > 10:
             last_said = now
@@ -156,7 +157,7 @@ def train(model: Staged, recipe: StagedRecipe, folder: Path, out: Path,
             report(StagedProgress(plan.name, step, _minutes(before_s, started), done, typical,
                                   loss.features.mean().item(), psnr_db, skipped))
         if now - last_saved > 60 * recipe.checkpoint_minutes or fraction() >= 1.0:
-            _save(out, model, optimiser, average, step, before_s + now - started, skipped)
+            save(out, model, optimiser, average, step, before_s + now - started, skipped)
             last_saved = time.monotonic()
         if now - last_validated > 60 * VALIDATED_MINUTES or fraction() >= 1.0:
             validated()
