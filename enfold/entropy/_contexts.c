@@ -21,8 +21,10 @@
 
 enum { ROWS = 4, COLUMNS = 32 };
 
-/* out (rows, columns) of one block; F features, `stride` floats from one row of x or out to the next. */
-INLINE void block(const float *w, const float *x, float *out, int64_t F, int64_t stride, int rows, int columns)
+/* out (rows, columns) of one block, on top of base if there is one; F features, `stride` floats from one row of x, base
+ * or out to the next. */
+INLINE void block(const float *w, const float *x, const float *base, float *out, int64_t F, int64_t stride, int rows,
+                  int columns)
 {
     float sum[ROWS][COLUMNS] = {{0}};
     for (int64_t f = 0; f < F; f++)
@@ -30,44 +32,172 @@ INLINE void block(const float *w, const float *x, float *out, int64_t F, int64_t
             const float weight = w[r * F + f];
             for (int c = 0; c < columns; c++) sum[r][c] += weight * x[f * stride + c];
         }
-    for (int r = 0; r < rows; r++)
-        for (int c = 0; c < columns; c++) out[r * stride + c] = sum[r][c];
+    if (base)
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < columns; c++) out[r * stride + c] = base[r * stride + c] + sum[r][c];
+    else
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < columns; c++) out[r * stride + c] = sum[r][c];
+}
+
+/* COLUMNS columns of a product, O rows of them */
+INLINE void column(const float *w, const float *x, const float *base, float *out, int64_t O, int64_t F, int64_t stride)
+{
+    int64_t o = 0;
+    for (; o + ROWS <= O; o += ROWS)
+        block(w + o * F, x, base ? base + o * stride : NULL, out + o * stride, F, stride, ROWS, COLUMNS);
+    for (; o < O; o++) block(w + o * F, x, base ? base + o * stride : NULL, out + o * stride, F, stride, 1, COLUMNS);
 }
 
 CLONES
-static void product(const float *w, const float *x, float *out, int64_t O, int64_t F, int64_t n)
+static void product(const float *w, const float *x, const float *base, float *out, int64_t O, int64_t F, int64_t n)
 {
+    int64_t j = 0;
+    for (; j + COLUMNS <= n; j += COLUMNS) column(w, x + j, base ? base + j : NULL, out + j, O, F, n);
+    if (j < n)
+        for (int64_t o = 0; o < O; o += ROWS)
+            block(w + o * F, x + j, base ? base + o * n + j : NULL, out + o * n + j, F, n,
+                  O - o < ROWS ? (int)(O - o) : ROWS, (int)(n - j));
+}
+
+/* Which of some buffers hold so many floats; one that is not there holds any number. */
+static int all_of(const Py_buffer *buffers, const Py_ssize_t *floats, int count)
+{
+    for (int k = 0; k < count; k++)
+        if (buffers[k].buf && buffers[k].len != floats[k] * (Py_ssize_t)sizeof(float)) return 0;
+    return 1;
+}
+
+static void release(Py_buffer *buffers, int count)
+{
+    for (int k = 0; k < count; k++)
+        if (buffers[k].buf) PyBuffer_Release(&buffers[k]);
+}
+
+/* product(w, x, base, out, O, F, n): base may be None */
+static PyObject *py_product(PyObject *self, PyObject *args)
+{
+    enum { W, X, BASE, OUT, COUNT };
+    Py_buffer b[COUNT] = {{0}};
+    Py_ssize_t O, F, n;
+    if (!PyArg_ParseTuple(args, "y*y*z*w*nnn", &b[W], &b[X], &b[BASE], &b[OUT], &O, &F, &n)) return NULL;
+    const int fits = O >= 0 && F >= 0 && n >= 0 && all_of(b, (Py_ssize_t[]){O * F, F * n, O * n, O * n}, COUNT);
+    if (fits) {
+        Py_BEGIN_ALLOW_THREADS
+        product(b[W].buf, b[X].buf, b[BASE].buf, b[OUT].buf, O, F, n);
+        Py_END_ALLOW_THREADS
+    } else PyErr_SetString(PyExc_ValueError, "buffers are not of the sizes given");
+    release(b, COUNT);
+    if (!fits) return NULL;
+    Py_RETURN_NONE;
+}
+
+INLINE float rectified(float x, float top)
+{
+    const float positive = x > 0 ? x : 0;
+    return (float)(int32_t)((positive < top ? positive : top) * 16.0f + 0.5f) * (1.0f / 16);
+}
+
+/* What `adjust` is told: see contexts.adjust. O outputs, K missed, H hidden, n columns. */
+typedef struct {
+    const float *mean, *scale, *missed, *hidden, *to_mean, *to_scale, *to_hidden, *out;
+    float top, *both;
+    int64_t O, K, H, n;
+} Adjustment;
+
+/* COLUMNS floats from `from`, or those that there are and zeros; `stride` floats from one row to the next */
+INLINE void fetch(const float *from, float *to, int64_t rows, int64_t stride, int columns)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int c = 0; c < COLUMNS; c++) to[r * COLUMNS + c] = c < columns ? from[r * stride + c] : 0;
+}
+
+/* room: (2 K + H + 2 O) rows of COLUMNS floats */
+CLONES
+static void adjust(const Adjustment *a, float *room)
+{
+    const int64_t O = a->O, K = a->K, H = a->H, n = a->n;
+    float *missed = room, *felt = missed + 2 * K * COLUMNS, *both = felt + H * COLUMNS;
     for (int64_t j = 0; j < n; j += COLUMNS) {
         const int columns = n - j < COLUMNS ? (int)(n - j) : COLUMNS;
-        for (int64_t o = 0; o < O; o += ROWS) {
-            const int rows = O - o < ROWS ? (int)(O - o) : ROWS;
-            if (rows == ROWS && columns == COLUMNS)
-                block(w + o * F, x + j, out + o * n + j, F, n, ROWS, COLUMNS);
-            else if (columns == COLUMNS)
-                for (int r = 0; r < rows; r++)
-                    block(w + (o + r) * F, x + j, out + (o + r) * n + j, F, n, 1, COLUMNS);
-            else
-                block(w + o * F, x + j, out + o * n + j, F, n, rows, columns);
+        fetch(a->missed + j, missed, K, n, columns);
+        for (int64_t k = 0; k < K * COLUMNS; k++) missed[K * COLUMNS + k] = fabsf(missed[k]);
+        fetch(a->mean + j, both, O, n, columns);
+        fetch(a->scale + j, both + O * COLUMNS, O, n, columns);
+        column(a->to_mean, missed, both, both, O, K, COLUMNS);
+        column(a->to_scale, missed + K * COLUMNS, both + O * COLUMNS, both + O * COLUMNS, O, K, COLUMNS);
+        if (H) {
+            fetch(a->hidden + j, felt, H, n, columns);
+            column(a->to_hidden, missed, felt, felt, H, 2 * K, COLUMNS);
+            for (int64_t h = 0; h < H * COLUMNS; h++) felt[h] = rectified(felt[h], a->top);
+            column(a->out, felt, both, both, 2 * O, H, COLUMNS);
         }
+        for (int64_t o = 0; o < 2 * O; o++)
+            for (int c = 0; c < columns; c++) a->both[o * n + j + c] = both[o * COLUMNS + c];
     }
 }
 
-static PyObject *py_product(PyObject *self, PyObject *args)
+/* adjust(mean, scale, missed, hidden, to_mean, to_scale, to_hidden, out, top, both, O, n): see contexts.adjust; `both`
+ * gets mean and scale. hidden, to_hidden and out may be None, all of them. */
+static PyObject *py_adjust(PyObject *self, PyObject *args)
 {
-    Py_buffer w, x, out;
-    Py_ssize_t O, F, n;
-    if (!PyArg_ParseTuple(args, "y*y*w*nnn", &w, &x, &out, &O, &F, &n)) return NULL;
-    const Py_ssize_t f = sizeof(float);
-    const int fits = O >= 0 && F >= 0 && n >= 0 && w.len == O * F * f && x.len == F * n * f && out.len == O * n * f;
+    enum { MEAN, SCALE, MISSED, HIDDEN, TO_MEAN, TO_SCALE, TO_HIDDEN, OUT, BOTH, COUNT };
+    Py_buffer b[COUNT] = {{0}};
+    Py_ssize_t O, n;
+    float top;
+    if (!PyArg_ParseTuple(args, "y*y*y*z*y*y*z*z*fw*nn", &b[MEAN], &b[SCALE], &b[MISSED], &b[HIDDEN], &b[TO_MEAN],
+                          &b[TO_SCALE], &b[TO_HIDDEN], &b[OUT], &top, &b[BOTH], &O, &n)) return NULL;
+    const Py_ssize_t f = sizeof(float), deep = b[TO_HIDDEN].buf && b[OUT].buf && b[HIDDEN].buf;
+    const Py_ssize_t K = n > 0 ? b[MISSED].len / f / n : 0, H = deep && n > 0 ? b[HIDDEN].len / f / n : 0;
+    int fits = O > 0 && n > 0 && K > 0 && top >= 0 && top < 1 << 26 &&
+               all_of(b, (Py_ssize_t[]){O * n, O * n, K * n, H * n, O * K, O * K, H * 2 * K, 2 * O * H, 2 * O * n},
+                      COUNT);
+    float *room = fits ? PyMem_RawMalloc((2 * K + H + 2 * O) * COLUMNS * f) : NULL;
+    if (room) {
+        const Adjustment a = {b[MEAN].buf, b[SCALE].buf, b[MISSED].buf, b[HIDDEN].buf, b[TO_MEAN].buf, b[TO_SCALE].buf,
+                              b[TO_HIDDEN].buf, b[OUT].buf, top, b[BOTH].buf, O, K, H, n};
+        Py_BEGIN_ALLOW_THREADS
+        adjust(&a, room);
+        Py_END_ALLOW_THREADS
+        PyMem_RawFree(room);
+    } else if (fits) PyErr_NoMemory();
+    else PyErr_SetString(PyExc_ValueError, "buffers are not of the sizes given");
+    release(b, COUNT);
+    if (!room) return NULL;
+    Py_RETURN_NONE;
+}
+
+CLONES
+static void activity(const float *near, Py_ssize_t size, const int64_t *pairs, Py_ssize_t count, Py_ssize_t window,
+                     float *out)
+{
+    for (Py_ssize_t j = 0; j < size; j++) out[j] = fabsf(near[j]);
+    out += size;
+    for (Py_ssize_t k = 0; k < count; k++, out += window) {
+        const float *first = near + pairs[2 * k] * window, *second = near + pairs[2 * k + 1] * window;
+        for (Py_ssize_t j = 0; j < window; j++) out[j] = fabsf(first[j] - second[j]);
+    }
+}
+
+/* activity(near, pairs, out, window): see contexts.activity; `window` floats in each window */
+static PyObject *py_activity(PyObject *self, PyObject *args)
+{
+    Py_buffer near, pairs, out;
+    Py_ssize_t window;
+    if (!PyArg_ParseTuple(args, "y*y*w*n", &near, &pairs, &out, &window)) return NULL;
+    const Py_ssize_t f = sizeof(float), count = pairs.len / (Py_ssize_t)(2 * sizeof(int64_t));
+    int fits = window >= 0 && out.len == near.len + count * window * f;
+    for (Py_ssize_t k = 0; k < 2 * count; k++) {
+        const int64_t at = ((const int64_t *)pairs.buf)[k];
+        fits = fits && at >= 0 && (at + 1) * window * f <= near.len;
+    }
     if (fits) {
         Py_BEGIN_ALLOW_THREADS
-        product(w.buf, x.buf, out.buf, O, F, n);
+        activity(near.buf, near.len / f, pairs.buf, count, window, out.buf);
         Py_END_ALLOW_THREADS
-    } else {
-        PyErr_SetString(PyExc_ValueError, "buffers are not of the sizes given");
-    }
-    PyBuffer_Release(&w);
-    PyBuffer_Release(&x);
+    } else PyErr_SetString(PyExc_ValueError, "buffers are not of the sizes given");
+    PyBuffer_Release(&near);
+    PyBuffer_Release(&pairs);
     PyBuffer_Release(&out);
     if (!fits) return NULL;
     Py_RETURN_NONE;
@@ -195,10 +325,7 @@ static PyObject *py_look_up(PyObject *self, PyObject *args)
 CLONES
 static void rectify(const float *restrict x, float top, float *restrict out, Py_ssize_t n)
 {
-    for (Py_ssize_t j = 0; j < n; j++) {
-        const float positive = x[j] > 0 ? x[j] : 0;
-        out[j] = (float)(int32_t)((positive < top ? positive : top) * 16.0f + 0.5f) * (1.0f / 16);
-    }
+    for (Py_ssize_t j = 0; j < n; j++) out[j] = rectified(x[j], top);
 }
 
 /* rectify(x, top, out): x clipped to [0, top], to the nearest sixteenth, halves up; top below 2^26 */
@@ -319,6 +446,8 @@ static PyObject *py_settle(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"product", py_product, METH_VARARGS, NULL},
+    {"adjust", py_adjust, METH_VARARGS, NULL},
+    {"activity", py_activity, METH_VARARGS, NULL},
     {"select", py_select, METH_VARARGS, NULL},
     {"choose", py_choose, METH_VARARGS, NULL},
     {"look_up", py_look_up, METH_VARARGS, NULL},

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from enfold.entropy.contexts import gather, look_up, product, rectify, settle
+from enfold.entropy.contexts import activity, adjust, gather, look_up, product, rectify, settle
 from enfold.entropy.exact import LOGARITHM_FRACTION_BITS, LOGARITHMS, TOP
 from enfold.entropy.rans import RansDecoder, RansEncoder
 from enfold.entropy.tables import as_int32
@@ -76,9 +76,15 @@ class _Arrays:
     def zeros(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.zeros(shape, np.float32)
 
-    def linear(self, weight: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """weight (O, F), features (..., F, n) → (..., O, n); exact only if every partial sum is."""
-        return product(weight, features)
+    def linear(self, weight: np.ndarray, features: np.ndarray, base: np.ndarray | None = None) -> np.ndarray:
+        """weight (O, F), features (..., F, n) → (..., O, n), added to base where there is one; exact only if every
+        partial sum of the product is."""
+        return product(weight, features, base)
+
+    def adjust(self, mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequence[np.ndarray | None],
+               hidden: np.ndarray | None, top: float) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scale (..., O, n) once it is known what was missed (..., K, n): see `contexts.adjust`."""
+        return adjust(mean, scale, missed, maps, hidden, top)
 
     def project(self, features: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """features (..., n, F), weight (F, O) → (..., n, O); exact only if every partial sum is."""
@@ -128,15 +134,7 @@ class _Arrays:
 
     def activity(self, near: np.ndarray, pairs: Sequence[tuple[int, int]], channels: int) -> np.ndarray:
         """(..., K·C, n) → (..., (K + P)·C, n): magnitudes, then those of P differences of windows."""
-        *outer, features, n = near.shape
-        out = np.empty((*outer, features + len(pairs) * channels, n), near.dtype)
-        np.abs(near, out=out[..., :features, :])
-        for number, (first, second) in enumerate(pairs):
-            change = out[..., features + number * channels:features + (number + 1) * channels, :]
-            np.subtract(near[..., first * channels:(first + 1) * channels, :],
-                        near[..., second * channels:(second + 1) * channels, :], out=change)
-            np.abs(change, out=change)
-        return out
+        return activity(near, pairs, channels)
 
 
 class Encoder(_Arrays):

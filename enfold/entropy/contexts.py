@@ -1,6 +1,7 @@
 """The arithmetic of exact contexts: small, on one thread, in C where there is a compiler.
 
     mean, scale = product(weights, features)        what is known makes a mean and a scale
+    mean, scale = adjust(mean, scale, missed, …)    so does what was read at the same places just before
     index, offset = select(mean, scale, …)          and these choose a table
     error = settle(values, mean, …)                 what was read is known from here on
     values = choose(values, index, offset, …)       an encoder rounds, with the tables in view
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,19 +32,68 @@ _LARGE = 1 << 26        # multiplications, from which on a linear-algebra librar
 _FARTHEST = np.float32(1 << 29)     # means and scales are clipped to where int32 holds them
 
 
-def product(weight: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """weight (O, F) times features (..., F, n) → (..., O, n), float32. Exact only if every partial sum is."""
+def product(weight: np.ndarray, features: np.ndarray, base: np.ndarray | None = None) -> np.ndarray:
+    """weight (O, F) times features (..., F, n) → (..., O, n), float32, added to base where there is one. Exact only if
+    every partial sum of the product is."""
     weight = np.ascontiguousarray(weight, np.float32)
     features = np.ascontiguousarray(features, np.float32)
     (outputs, inputs), (*outer, _, n) = weight.shape, features.shape
     if _compiled is None or outputs * inputs * n > _LARGE:
-        return np.matmul(weight, features)
+        return np.matmul(weight, features) if base is None else base + np.matmul(weight, features)
     out = np.empty((*outer, outputs, n), np.float32)
+    if base is not None and (base.shape != out.shape or not base.flags.c_contiguous):
+        base = np.ascontiguousarray(np.broadcast_to(base, out.shape))
     if not outer:
-        _compiled.product(weight, features, out, outputs, inputs, n)
+        _compiled.product(weight, features, base, out, outputs, inputs, n)
     for index in np.ndindex(*outer) if outer else ():
-        _compiled.product(weight, features[index], out[index], outputs, inputs, n)
+        _compiled.product(weight, features[index], None if base is None else base[index], out[index], outputs, inputs,
+                          n)
     return out
+
+
+def adjust(mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequence[np.ndarray | None],
+           hidden: np.ndarray | None, top: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale (..., O, n) once it is known what was missed (..., K, n) of what goes before.
+
+    maps: of what was missed to the mean (O, K); of its size to the scale (O, K); of both to a hidden layer (H, 2K),
+    whose sums without them are `hidden` (..., H, n), and of this layer, rectified, to mean and scale (2O, H): the
+    last two may be None.
+    """
+    to_mean, to_scale, to_hidden, out = maps
+    if _compiled is not None and missed.ndim == 2:
+        both = np.empty((2, *mean.shape), np.float32)
+        _compiled.adjust(*(None if x is None else np.ascontiguousarray(x, np.float32)
+                           for x in (mean, scale, missed, hidden, to_mean, to_scale, to_hidden, out)),
+                         top, both, *mean.shape)
+        return both[0], both[1]
+    size = np.abs(missed)
+    mean, scale = product(to_mean, missed, mean), product(to_scale, size, scale)
+    if to_hidden is None or out is None:
+        return mean, scale
+    felt = rectify(product(to_hidden, np.concatenate([missed, size], -2), hidden), top)
+    outputs = mean.shape[-2]
+    return product(out[:outputs], felt, mean), product(out[outputs:], felt, scale)
+
+
+def activity(near: np.ndarray, pairs: Sequence[tuple[int, int]], channels: int) -> np.ndarray:
+    """float32 (..., K·C, n), K windows → (..., (K + P)·C, n): magnitudes, then those of P differences of windows."""
+    *outer, features, n = near.shape
+    out = np.empty((*outer, features + len(pairs) * channels, n), np.float32)
+    if _compiled is not None and not outer:
+        _compiled.activity(np.ascontiguousarray(near, np.float32), _numbers(tuple(pairs)), out, channels * n)
+        return out
+    np.abs(near, out=out[..., :features, :])
+    for number, (first, second) in enumerate(pairs):
+        change = out[..., features + number * channels:features + (number + 1) * channels, :]
+        np.subtract(near[..., first * channels:(first + 1) * channels, :],
+                    near[..., second * channels:(second + 1) * channels, :], out=change)
+        np.abs(change, out=change)
+    return out
+
+
+@lru_cache
+def _numbers(pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+    return np.array(pairs, np.int64).reshape(-1)
 
 
 def gather(grids: Sequence[np.ndarray]) -> np.ndarray:

@@ -42,6 +42,7 @@ MAX_TAPS = 12
 OCTAVES = 3
 CLIP = 255.0                # contexts see latents no larger than this; the coder sees them whole
 FRACTION_BITS = 2           # means are snapped to quarters of a quantisation step
+MOST_BITS, LEAST_BITS = 12, 4       # of a weight's fraction
 
 
 @dataclass(frozen=True)
@@ -142,35 +143,29 @@ def code_grid(coder: Any, density: Any, weights: Mapping[str, Any], floor: Any,
         if floor.ndim == len(shape):
             of_rows = coder.zeros(lattice) + floor[..., phase.start[0]::phase.step, :]
             least = of_rows.reshape(*lattice[:-2], rows * columns)
+        hidden = None
         if phase.taps:
             near = coder.gather(grid.seen, _windows(phase, rows, columns, _margin(octaves)))
             active = coder.activity(near, phase.pairs, shape[-3])
             mean = coder.linear(weights[f"mean_{phase.number}"], near)
             scale = least + coder.linear(weights[f"scale_{phase.number}"], active)
             if f"out_{phase.number}" in weights:
-                hidden = (coder.linear(weights[f"near_{phase.number}"], near)
-                          + coder.linear(weights[f"active_{phase.number}"], active))
+                hidden = coder.linear(weights[f"active_{phase.number}"], active,
+                                      coder.linear(weights[f"near_{phase.number}"], near))
                 if f"bias_{phase.number}" in weights:
                     hidden = hidden + weights[f"bias_{phase.number}"]
-                more = coder.linear(weights[f"out_{phase.number}"], coder.rectify(hidden, CLIP))
-                mean, scale = mean + more[..., :shape[-3], :], scale + more[..., shape[-3]:, :]
+                felt, out = coder.rectify(hidden, CLIP), weights[f"out_{phase.number}"]
+                mean, scale = (coder.linear(out[:shape[-3]], felt, mean), coder.linear(out[shape[-3]:], felt, scale))
         else:
             mean = coder.zeros((*lattice[:-2], rows * columns))
             scale = mean + least
-        missed = None
-        start = 0
+        missed, start = None, 0
         for order, size in enumerate(groups):
             channels = slice(start, start + size)
             group_mean, group_scale = mean[..., channels, :], scale[..., channels, :]
             if missed is not None:
-                size_missed = abs(missed)
-                group_mean = group_mean + coder.linear(weights[f"mean_{phase.number}_{order}"], missed)
-                group_scale = group_scale + coder.linear(weights[f"scale_{phase.number}_{order}"], size_missed)
-                if f"out_{phase.number}_{order}" in weights:
-                    both = coder.concat([missed, size_missed], -2)
-                    told = hidden + coder.linear(weights[f"missed_{phase.number}_{order}"], both)
-                    more = coder.linear(weights[f"out_{phase.number}_{order}"], coder.rectify(told, CLIP))
-                    group_mean, group_scale = group_mean + more[..., :size, :], group_scale + more[..., size:, :]
+                maps = [weights.get(f"{kind}_{phase.number}_{order}") for kind in ("mean", "scale", "missed", "out")]
+                group_mean, group_scale = coder.adjust(group_mean, group_scale, missed, maps, hidden, CLIP)
             cell, cell_shape = phase.cell(channels), (*lattice[:-3], size, rows, columns)
             group_mean = group_mean.reshape(cell_shape)
             values = coder.code(density, (group_mean, group_scale.reshape(cell_shape)), grid.take(cell))
@@ -196,23 +191,23 @@ def _windows(phase: Phase, rows: int, columns: int, margin: int) -> tuple[tuple[
 
 
 def freeze(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rounds weights to the finest dyadic grid on which float32 sums are proven exact.
+    """Rounds each row of the weights to the finest dyadic grid on which float32 sums are proven exact.
 
     Features are multiples of 2^-f no larger than L: of 2^-FRACTION_BITS and 2·CLIP, but for a
     hidden layer's, which `rectify` makes. So a sum is a multiple of 2^-(bits + f) and never exceeds
     L·Σ|w|; it is exact while that is less than 2^24 units. In float16, half the bytes, where that holds every weight
-    exactly; else float32. Raises ValueError where a row is so
-    large that not even 4 bits are left.
+    exactly; else float32. Raises ValueError where a row is so large that not even 4 bits are left.
     """
     frozen = {}
     for name, weight in weights.items():
         weight = np.asarray(weight, np.float64)
         largest, fraction_bits = (CLIP, HIDDEN_FRACTION_BITS) if name.startswith("out") else (2 * CLIP, FRACTION_BITS)
-        for bits in range(12, 3, -1):
-            rounded = np.round(weight * 2.0 ** bits) / 2.0 ** bits
-            if largest * np.abs(rounded).sum(-1).max(initial=0) * 2.0 ** (bits + fraction_bits) < 2 ** 24:
-                break
-        else:
+        rounded = np.full_like(weight, np.nan)
+        for bits in range(MOST_BITS, LEAST_BITS - 1, -1):
+            on_grid = np.round(weight * 2.0 ** bits) / 2.0 ** bits
+            fits = largest * np.abs(on_grid).sum(-1) * 2.0 ** (bits + fraction_bits) < 2 ** 24
+            rounded = np.where(np.isnan(rounded) & fits[:, None], on_grid, rounded)
+        if np.isnan(rounded).any():
             raise ValueError(f"weights {name!r} are too large to add exactly: a row sums to "
                              f"{np.abs(weight).sum(-1).max():.3g}; train with a smaller step")
         narrow = rounded.astype(np.float16)

@@ -82,8 +82,19 @@ class Meter:
     def zeros(self, shape: tuple[int, ...]) -> Tensor:
         return self._like.new_zeros(shape)
 
-    def linear(self, weight: Tensor, features: Tensor) -> Tensor:
-        return weight @ features
+    def linear(self, weight: Tensor, features: Tensor, base: Tensor | None = None) -> Tensor:
+        return weight @ features if base is None else base + weight @ features
+
+    def adjust(self, mean: Tensor, scale: Tensor, missed: Tensor, maps: Sequence[Tensor | None],
+               hidden: Tensor | None, top: float) -> tuple[Tensor, Tensor]:
+        to_mean, to_scale, to_hidden, out = maps
+        size = missed.abs()
+        mean, scale = mean + to_mean @ missed, scale + to_scale @ size
+        if to_hidden is None or out is None or hidden is None:
+            return mean, scale
+        more = out @ self.rectify(hidden + to_hidden @ torch.cat([missed, size], -2), top)
+        outputs = mean.shape[-2]
+        return mean + more[..., :outputs, :], scale + more[..., outputs:, :]
 
     def project(self, features: Tensor, weight: Tensor) -> Tensor:
         return features @ weight

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enfold.entropy import contexts
+from enfold.entropy.meter import Meter
 
 
 @given(st.integers(0, 13), st.integers(0, 40), st.integers(0, 70), st.integers(0, 2**32 - 1))
@@ -49,7 +51,63 @@ def test_compiled_code_refuses_buffers_of_other_sizes():
         pytest.skip("the C extension is not built")
     small = np.zeros(6, np.float32)
     with pytest.raises(ValueError, match="sizes"):
-        compiled.product(small, small, small, 2, 3, 3)
+        compiled.product(small, small, None, small, 2, 3, 3)
+    with pytest.raises(ValueError, match="sizes"):
+        compiled.product(small, small, small[:3], small[:4], 2, 3, 2)
+    maps = [np.zeros(size, np.float32) for size in (2, 2, 12, 12)]      # 2 outputs, 1 missed, 6 hidden... 
+    mean, missed, hidden, both = (np.zeros(size, np.float32) for size in (12, 6, 18, 24))
+    for wrong in range(4):
+        given = [np.zeros(5, np.float32) if number == wrong else part for number, part in enumerate(maps)]
+        with pytest.raises(ValueError, match="sizes"):
+            compiled.adjust(mean, mean, missed, hidden, *given, 255.0, both, 2, 6)
+    with pytest.raises(ValueError, match="sizes"):
+        compiled.adjust(mean, mean, missed, hidden, *maps, 255.0, both[:-1], 2, 6)
+    for pairs in ([[0, 3]], [[-1, 0]]):                                 # there are three windows
+        with pytest.raises(ValueError, match="sizes"):
+            compiled.activity(small, np.array(pairs), np.zeros(8, np.float32), 2)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 9), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_means_and_scales_are_adjusted_alike_in_c_in_numpy_and_in_torch(outputs, known, hidden, n, seed):
+    random = np.random.default_rng(seed)
+
+    def some(*shape):
+        return (random.integers(-64, 65, shape) / 16).astype(np.float32)
+
+    mean, scale, missed = some(outputs, n), some(outputs, n), some(known, n)
+    maps = [some(outputs, known), some(outputs, known),
+            some(hidden, 2 * known) if hidden else None, some(2 * outputs, hidden) if hidden else None]
+    base = some(hidden, n) if hidden else None
+    ours = contexts.adjust(mean, scale, missed, maps, base, 15.9375)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contexts, "_compiled", None)
+        numpys = contexts.adjust(mean, scale, missed, maps, base, 15.9375)
+    torchs = Meter(noisy=False).adjust(*(None if x is None else torch.from_numpy(x) for x in (mean, scale, missed)),
+                                       [None if x is None else torch.from_numpy(x) for x in maps],
+                                       None if base is None else torch.from_numpy(base), 15.9375)
+    for one, two, three in zip(ours, numpys, torchs, strict=True):
+        assert np.array_equal(one, two) and np.array_equal(one, three.numpy())
+
+
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_activity_is_alike_in_c_in_numpy_and_in_torch(channels, n, seed):
+    near = np.random.default_rng(seed).normal(size=(4 * channels, n)).astype(np.float32)
+    pairs = ((0, 3), (1, 2))
+    ours = contexts.activity(near, pairs, channels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contexts, "_compiled", None)
+        assert np.array_equal(ours, contexts.activity(near, pairs, channels))
+    assert np.array_equal(ours, Meter().activity(torch.from_numpy(near), pairs, channels).numpy())
+
+
+@pytest.mark.parametrize("outer", [(), (2, 3)])
+def test_a_product_is_added_to_what_was_there(outer):
+    random = np.random.default_rng(0)
+    weight, features = random.integers(-9, 9, (7, 5)), random.integers(-9, 9, (*outer, 5, 45))
+    base = random.integers(-9, 9, (*outer, 7, 45)).astype(np.float32)
+    kept = base.copy()
+    assert np.array_equal(contexts.product(weight, features, base), base + weight @ features)
+    assert np.array_equal(base, kept)
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 70), st.integers(1, 4), st.integers(0, 4),
