@@ -205,7 +205,8 @@ class StagedTrainer(Trainer):
             report(progress)
 
         plan = PriorRecipe(steps=recipe.prior_steps, learning_rate=recipe.prior_learning_rate, seed=recipe.seed)
-        prior = train_prior(trainable.prior(arrays), plan, data, out, f"stages {recipe.seed}", told)
+        step = json.loads((out / "checkpoint.json").read_text())["step"]        # a run may be lengthened
+        prior = train_prior(trainable.prior(arrays), plan, data, out, f"{step} steps of seed {recipe.seed}", told)
         (out / "prior.json").write_text(json.dumps(held_out))
         return prior.frozen()
 

@@ -10,6 +10,7 @@ import torch
 
 import enfold
 from enfold.codecs import vqgan
+from enfold.codecs.vqgan_model import lattice
 from enfold.container import SectionKind, unpack
 from enfold.entropy.coders import Encoder
 from enfold.entropy.masked import cells
@@ -228,3 +229,16 @@ def test_values_are_words_of_one_space_for_all_qualities(codec, photograph):
     coarse, fine = (codec.latents(photograph, quality=quality) for quality in (5, 95))
     assert coarse.values.shape == fine.values.shape == (codec.latent_codec.config.dimensions, 16, 32)
     assert np.square(coarse.values - fine.values).mean() < np.square(fine.values).mean()
+
+
+def test_a_lattice_of_errors_is_told_from_errors_as_large():
+    torch.manual_seed(0)
+    dots = torch.zeros(2, 3, 128, 128)
+    dots[..., 3::8, 5::8] = 64.0
+    dots = (dots - dots.mean()).requires_grad_()
+    spread = torch.randn(dots.shape) * dots.detach().std()
+    assert lattice(dots) > 3 * lattice(spread)
+    assert lattice(torch.full((1, 3, 16, 16), 40.0)) == 0                  # plain errors are no lattice
+    lattice(dots).backward()
+    grid = dots.grad.abs() > dots.grad.abs().mean()
+    assert grid[..., 3::8, 5::8].all() and dots.grad[0, 0, 3, 5] > 0       # what lowers it takes the dots away

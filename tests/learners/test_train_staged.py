@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,15 @@ def test_the_prior_comes_last_and_the_card_tells_of_both(folder, tmp_path):
     assert len(about["prior_held_out"]) == 2
     lines = [STAGED.words(progress) for progress in said if STAGED.is_milestone(progress)]
     assert lines[0].startswith("mean, step 6") and "prior, step 2" in lines[-1]
+
+
+def test_a_run_that_was_lengthened_makes_its_latents_anew(folder, tmp_path):
+    out, longer = tmp_path / "run", replace(RECIPE, steps=14)
+    kept = []
+    for recipe in (RECIPE, RECIPE, longer):
+        STAGED.train(Two(), recipe, folder, out, threads=1, report=lambda progress: None, start=None)
+        kept.append(str(np.load(out / "latents.npz")["model"]))
+    assert kept[0] == kept[1] != kept[2]
 
 
 def test_weights_to_begin_with_are_refused_in_words(folder, tmp_path):
