@@ -15,6 +15,7 @@ from enfold.codecs.hyper_latents import CONFIGS
 from enfold.entropy.exact_weights import ExactWeights
 from enfold.entropy.hyperprior import LEVEL_UNIT, code_hyperprior
 from enfold.entropy.meter import Meter, Quantizer, round_through
+from enfold.layers.distortion import distortion
 from enfold.layers.parts import load_parts
 from enfold.layers.quality import ByQuality, Curves, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable
@@ -76,9 +77,9 @@ class HyperModel(Trainable):
         prior(meter, latent=scaled, hyper=self.hyper_analysis(round_through(scaled)))
         latents = round_through(scaled) * steps
         decoded = self.synthesis(latents.detach() if hard else latents, position)
-        mse = (decoded - pixels).square().mean((1, 2, 3))
+        error, mse = distortion(self.distortion, decoded, pixels)
         bpp = meter.bits() / (pixels.shape[-1] * pixels.shape[-2])
-        return rate_distortion(bpp, mse, position, config.coarsest_step, config.finest_step)
+        return rate_distortion(bpp, error, position, config.coarsest_step, config.finest_step, mse=mse)
 
     @property
     def _parts(self) -> dict[str, nn.Module]:

@@ -18,6 +18,7 @@ from enfold.codecs.walloc_latents import BLOCK, CONFIGS, WallocConfig
 from enfold.entropy.densities import GaussianScaleMixture
 from enfold.entropy.interlaced import OCTAVES, code_grid, freeze, thaw, weight_shapes
 from enfold.entropy.meter import Meter, round_through
+from enfold.layers.distortion import distortion
 from enfold.layers.parts import load_parts
 from enfold.layers.quality import ANCHORS, ByQuality, qualities, rate_distortion
 from enfold.layers.trainable import Loss, Trainable, TrainablePrior
@@ -123,9 +124,9 @@ class WallocModel(Trainable):
         if hard:
             latents = latents.detach()
         decoded = self.synthesis(latents, position)
-        mse = (decoded - pixels).square().mean((1, 2, 3))
+        error, mse = distortion(self.distortion, decoded, pixels)
         bpp = meter.bits() / (pixels.shape[-1] * pixels.shape[-2])
-        return rate_distortion(bpp, mse, position, config.coarsest_step, config.finest_step)
+        return rate_distortion(bpp, error, position, config.coarsest_step, config.finest_step, mse=mse)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         load_parts({"analysis.": self.analysis, "synthesis.": self.synthesis, "density_shape.": self.density}, arrays)

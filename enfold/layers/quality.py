@@ -73,14 +73,15 @@ def bits_for_error(position: Tensor, coarsest_step: float, finest_step: float, v
     return values * 6 / math.log(2) / nominal.square()
 
 
-def rate_distortion(bpp: Tensor, mse: Tensor, position: Tensor, coarsest_step: float, finest_step: float,
-                    values: int = 3) -> Loss:
-    """bpp, mse in grey levels squared, and position, each (B,) → what a training step minimises; values: as above."""
+def rate_distortion(bpp: Tensor, error: Tensor, position: Tensor, coarsest_step: float, finest_step: float,
+                    values: int = 3, mse: Tensor | None = None) -> Loss:
+    """bpp, error in grey levels squared, and position, each (B,) → what a training step minimises; values: as above.
+    mse: for people, where the error is another."""
     nominal = coarsest_step * (finest_step / coarsest_step) ** position
     slope = bits_for_error(position, coarsest_step, finest_step, values)
     # hopeless crops do not own the gradient: what is reported is a mean of decibels
-    usual = mse.detach().clamp_min(1).log().mean().exp()
-    slope = slope * 2 * usual / (mse.detach() + usual)
+    usual = error.detach().clamp_min(1).log().mean().exp()
+    slope = slope * 2 * usual / (error.detach() + usual)
     # in proportion to the root of the step, or the finest qualities own the gradient
     weight = (nominal / math.sqrt(coarsest_step * finest_step)).sqrt()
-    return Loss((weight * (bpp + slope * mse)).mean(), bpp.detach(), mse.detach())
+    return Loss((weight * (bpp + slope * error)).mean(), bpp.detach(), (error if mse is None else mse).detach())

@@ -23,7 +23,9 @@ class Loss:
 
 
 class Trainable(nn.Module, ABC):
-    """A codec while it is trained."""
+    """A codec while it is trained. distortion: what for, of those that `layers.distortion` knows."""
+
+    distortion = "mse"
 
     @abstractmethod
     def initialise(self, pixels: Tensor) -> None:

@@ -29,6 +29,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from enfold.errors import UsageError
+from enfold.layers.distortion import DISTORTIONS
 from enfold.layers.trainable import Trainable
 from enfold.learners.checkpoints import follow, restore, save
 from enfold.learners.trainer import Report, Trainer, log_rows, thinned
@@ -42,7 +43,8 @@ Row = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a codec is trained. Zero steps: as many as `minutes` allow."""
+    """How a codec is trained. Zero steps: as many as `minutes` allow. distortion: see `layers.distortion`. finest: up to
+    which position qualities are drawn, 1 for all of them."""
 
     steps: int = 0
     minutes: float = 60.0
@@ -56,6 +58,8 @@ class Recipe:
     clip: float = 1.0
     seed: int = 0
     checkpoint_minutes: float = 3.0
+    distortion: str = "mse"
+    finest: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,9 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
           start: Mapping[str, np.ndarray] | None = None) -> Trainable:
     """Trains `model` on the pictures of `folder`; see `run`."""
     train_files, held_out = pictures(folder)
+    if recipe.distortion not in DISTORTIONS:
+        raise UsageError(f"distortion is {recipe.distortion!r}; it must be {' or '.join(DISTORTIONS)}")
+    model.distortion = recipe.distortion
     return run(model, recipe, partial(Crops, train_files, recipe), partial(validate, files=held_out), out, report,
                start)
 
@@ -205,7 +212,7 @@ def run(model: Trainable, recipe: Any, stream: Callable[[int], Any],
 
     while (done := fraction()) < 1.0:
         batch = next(batches)
-        position = drawn_positions(len(batch))
+        position = drawn_positions(len(batch)) * recipe.finest
         hard = done >= recipe.hard_from
         rate = recipe.learning_rate * min(1.0, (step + 1) / 200) * \
             (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-6

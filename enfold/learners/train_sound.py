@@ -41,7 +41,8 @@ Parts = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class SoundRecipe:
-    """How a codec of sound is trained. Zero steps: as many as `minutes` allow. crop: samples of a segment."""
+    """How a codec of sound is trained. Zero steps: as many as `minutes` allow. crop: samples of a segment. finest: see
+    `train_codec.Recipe`."""
 
     steps: int = 0
     minutes: float = 30.0
@@ -57,6 +58,7 @@ class SoundRecipe:
     clip: float = 1.0
     seed: int = 0
     checkpoint_minutes: float = 2.0
+    finest: float = 1.0
 
 
 def songs(folder: Path) -> tuple[dict[str, list[tuple[Path, ...]]], dict[str, list[tuple[Path, ...]]]]:
