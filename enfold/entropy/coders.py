@@ -81,7 +81,7 @@ class _Arrays:
         partial sum of the product is."""
         return product(weight, features, base)
 
-    def adjust(self, mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequence[np.ndarray | None],
+    def adjust(self, mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequence[Any],
                hidden: np.ndarray | None, top: float) -> tuple[np.ndarray, np.ndarray]:
         """Mean and scale (..., O, n) once it is known what was missed (..., K, n): see `contexts.adjust`."""
         return adjust(mean, scale, missed, maps, hidden, top)

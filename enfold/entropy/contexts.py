@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def product(weight: np.ndarray, features: np.ndarray, base: np.ndarray | None = 
     return out
 
 
-def adjust(mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequence[np.ndarray | None],
+def adjust(mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequence[Any],
            hidden: np.ndarray | None, top: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and scale (..., O, n) once it is known what was missed (..., K, n) of what goes before.
 

@@ -85,7 +85,7 @@ class Meter:
     def linear(self, weight: Tensor, features: Tensor, base: Tensor | None = None) -> Tensor:
         return weight @ features if base is None else base + weight @ features
 
-    def adjust(self, mean: Tensor, scale: Tensor, missed: Tensor, maps: Sequence[Tensor | None],
+    def adjust(self, mean: Tensor, scale: Tensor, missed: Tensor, maps: Sequence[Any],
                hidden: Tensor | None, top: float) -> tuple[Tensor, Tensor]:
         to_mean, to_scale, to_hidden, out = maps
         size = missed.abs()

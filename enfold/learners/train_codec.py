@@ -43,8 +43,8 @@ Row = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a codec is trained. Zero steps: as many as `minutes` allow. distortion: see `layers.distortion`. finest: up to
-    which position qualities are drawn, 1 for all of them."""
+    """How a codec is trained. Zero steps: as many as `minutes` allow. distortion: see `layers.distortion`. finest:
+    up to which position qualities are drawn, 1 for all of them."""
 
     steps: int = 0
     minutes: float = 60.0

@@ -54,8 +54,8 @@ def test_compiled_code_refuses_buffers_of_other_sizes():
         compiled.product(small, small, None, small, 2, 3, 3)
     with pytest.raises(ValueError, match="sizes"):
         compiled.product(small, small, small[:3], small[:4], 2, 3, 2)
-    maps = [np.zeros(size, np.float32) for size in (2, 2, 12, 12)]      # 2 outputs, 1 missed, 6 hidden... 
-    mean, missed, hidden, both = (np.zeros(size, np.float32) for size in (12, 6, 18, 24))
+    maps = [np.zeros(size, np.float32) for size in (2, 2, 12, 24)]      # 2 outputs, 1 missed, 6 hidden
+    mean, missed, hidden, both = (np.zeros(size, np.float32) for size in (12, 6, 36, 24))
     for wrong in range(4):
         given = [np.zeros(5, np.float32) if number == wrong else part for number, part in enumerate(maps)]
         with pytest.raises(ValueError, match="sizes"):

@@ -14,7 +14,8 @@ from enfold.layers.distortion import WORTH, distortion, ms_ssim
 def picture(seed, height, width):
     random = np.random.default_rng(seed)
     waves = np.sin(np.arange(height)[:, None] / 9) * np.cos(np.arange(width) / 14)
-    return (waves[..., None] * (60, 40, 20) + 128 + random.normal(0, 8, (height, width, 3))).clip(0, 255).astype(np.uint8)
+    noise = random.normal(0, 8, (height, width, 3))
+    return (waves[..., None] * (60, 40, 20) + 128 + noise).clip(0, 255).astype(np.uint8)
 
 
 def tensor(rgb):
