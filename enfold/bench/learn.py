@@ -16,6 +16,7 @@ from enfold.bench.learn_inputs import (
     Pictures,
     Source,
     block_coefficients,
+    block_of,
     checksums,
     disk_bytes,
     side_of,
@@ -103,6 +104,7 @@ def _sets(inputs: Sequence[str], fitting: LatentDataset, testing: LatentDataset,
           test: Sequence[Path]) -> dict[str, tuple[int, Samples, Samples]]:
     """Of each input: (patch, training set, test set)."""
     _, channels, high, wide = fitting.batch([0]).latents.shape
+    block = block_of(train[0], wide)
     parts = ((train, fitting), (test, testing))
 
     def pictures(side: int) -> list[Pictures]:
@@ -115,9 +117,12 @@ def _sets(inputs: Sequence[str], fitting: LatentDataset, testing: LatentDataset,
         if name == "latents":
             sets[name] = (1, samples_of(fitting), samples_of(testing))
         elif name in ("thumbnail", "resized", "full"):
-            side = {"thumbnail": 1, "resized": side_of(channels), "full": BLOCK}[name]
+            side = {"thumbnail": 1, "resized": side_of(channels), "full": block}[name]
             learnt, asked = pictures(side)
             sets[name] = (side, learnt, asked)
+        elif block != BLOCK:
+            raise UsageError(f"{name} is made of {BLOCK}×{BLOCK} pixels a token, and {fitting.info.codec} has a token "
+                             f"for {block}×{block}: leave it out of --inputs")
         else:
             full, others = pictures(BLOCK)
             made = block_coefficients(full, [others], channels, pca=name == "pca")

@@ -3,7 +3,8 @@
     latents     (C, h, w)           from a pack
     thumbnail   (3, h, w)           JPEGs decoded and resized as they are read, a token a pixel
     resized     (3, s·h, s·w)       the same, in patches of s that make h·w tokens, s² · 3 = C
-    full        (3, 8h, 8w)         JPEGs decoded; patches of 8 make as many tokens
+    full        (3, 8h, 8w)         JPEGs decoded; patches of 8, or of what the codec's token stands for, make as many
+                                    tokens
     dct, pca    (C, h, w)           the lowest frequencies, or the principal components, of blocks of 8×8 pixels
     pixels      (64, h, w)          to be coloured: JPEGs decoded, turned grey and cut into blocks of 8×8 pixels
 
@@ -178,6 +179,13 @@ def read_rgb(file: Path, height: int, width: int) -> np.ndarray:
 def grey_of(rgb: np.ndarray) -> np.ndarray:
     """uint8 (3, height, width) → (height, width)."""
     return np.asarray(Image.fromarray(np.ascontiguousarray(rgb.transpose(1, 2, 0))).convert("L"))
+
+
+def block_of(file: Path, wide: int) -> int:
+    """Pixels a side that a token stands for, a power of two, where a picture as wide as this one, padded, has so many
+    tokens beside each other."""
+    with Image.open(file) as image:
+        return 1 << (-(-image.width // wide) - 1).bit_length()
 
 
 def side_of(channels: int) -> int:

@@ -51,6 +51,16 @@ def test_every_input_is_learnt_alike(folders, tmp_path):
     assert str(tmp_path) not in json.dumps(written)
 
 
+def test_codes_of_larger_blocks_are_learnt_beside_whole_pictures(folders, tmp_path):
+    results = learn.bench_learn(folders / "train", folders / "test", tmp_path, codec="vqgan-rgb",
+                                inputs=["latents", "thumbnail", "full"], learning=replace(SHORT, seeds=1))
+    shapes = {row.input: row.shape for row in results.rows}
+    assert shapes == {"latents": (32, 2, 3), "thumbnail": (3, 2, 3), "full": (3, 32, 48)}
+    assert {row.tokens for row in results.rows} == {6}
+    with pytest.raises(UsageError, match="a token for 16×16"):
+        learn.bench_learn(folders / "train", folders / "test", tmp_path, codec="vqgan-rgb", inputs=["latents", "dct"])
+
+
 def test_the_mean_of_seeds_has_the_standard_error_of_a_mean():
     runs = [Run("latents", seed, {"accuracy": value}, 1, 1, 1, 1, 1, 1, 1, 1) for seed, value in
             enumerate((0.4, 0.5, 0.9))]
