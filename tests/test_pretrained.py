@@ -37,6 +37,7 @@ def test_arrays_are_read_by_name_and_the_card_keeps_what_was_written(folder):
     assert sorted(weights) == ["a.x", "a.y", "b"] and len(weights) == 3
     assert weights.under("a.").keys() == {"x", "y"}
     assert weights["a.x"].tolist() == [0, 1, 2]
+    assert "b" in weights and "c" not in weights and weights.get("c") is None
     assert card.about["recipe"]["seed"] == 3
     assert card.fingerprint.hex() == card.sha256[:8]
 

@@ -60,6 +60,8 @@ class Weights(Mapping[str, np.ndarray]):
         self._names = tuple(self._file.keys())
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
         return self._file.get_tensor(name)
 
     def __iter__(self) -> Iterator[str]:
