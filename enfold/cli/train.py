@@ -2,7 +2,7 @@
 
 OUT holds the run: checkpoints and a log while it goes, the weights and their card at the end.
 The same command takes up a run where it stopped, and writes the weights of one that is finished
-again; a command that means another run is refused.
+again; one that says other minutes makes it longer; a command that means another run is refused.
 
 With --from-weights, a run begins with the weights that would be used now, those that ship or
 those of ENFOLD_WEIGHTS. With --prior-only, these get a new prior and are otherwise the same.
@@ -35,6 +35,7 @@ Examples:
   enfold train hyper-rgb photos/ run/ --from-weights --learning-rate 3e-4     trains the shipped weights further
   ENFOLD_WEIGHTS=run enfold encode photo.png                uses what was trained
   ENFOLD_WEIGHTS=run enfold train walloc-rgb-16x photos/ run2/ --prior-only     its files get smaller"""
+LENGTHS = ("minutes", "checkpoint_minutes")     # what a run may change in the middle
 
 
 
@@ -55,7 +56,8 @@ def command(
                                          "is for; every 40th is held out.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the run.", show_default=False)], *,
     minutes: Annotated[float | None, typer.Option("--minutes", metavar="N", min=0, show_default=False,
-                                                  help="Wall clock, all sittings together.")] = None,
+                                                  help="Wall clock, all sittings together; it may be raised "
+                                                  "later.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", metavar="N", min=0, show_default=False,
                                               help="If not 0, so many steps, whatever the time.")] = None,
     batch: Annotated[int | None, typer.Option("--batch", metavar="N", min=1, show_default=False,
@@ -190,7 +192,7 @@ def _say_made(made: Trained, *, as_json: bool) -> None:
 
 
 def _claim(out: Path, codec: str, recipe: Any, before: Card | None) -> None:
-    """Notes in OUT what is trained there; refuses to mix two runs."""
+    """Notes in OUT what is trained there; refuses to mix two runs. One may be made longer."""
     from enfold.media import replace_file
 
     run = {"codec": codec, **asdict(recipe), "from_weights": before.fingerprint.hex() if before else None}
@@ -198,7 +200,7 @@ def _claim(out: Path, codec: str, recipe: Any, before: Card | None) -> None:
     if note.exists():
         there = json_text.loads(note.read_text("utf-8"))
         for name, value in run.items():
-            if there.get(name, value) != value:
+            if name not in LENGTHS and there.get(name, value) != value:
                 raise UsageError(f"{out} holds a run with {name} {there[name]!r}, this one has {value!r}: "
                                  "repeat the options of that run to go on with it, or name another folder")
     out.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,13 @@ def test_another_run_is_not_mixed_in(enfold, data):
     assert "run holds a run with seed 0, this one has 9" in result.stderr
 
 
+def test_a_run_may_be_made_longer(enfold, data):
+    enfold("train", "plain", data, "run", "--minutes", 0.001, *QUICK)
+    steps = read_card(Path("run/plain.toml")).about["steps"]
+    result = enfold("train", "plain", data, "run", "--minutes", 0.05, *QUICK)
+    assert result.exit_code == 0 and read_card(Path("run/plain.toml")).about["steps"] > steps
+
+
 def test_progress_is_json_on_request(enfold, data):
     result = enfold("train", "plain", data, "run", "--steps", 1, *QUICK, "--json")
     *rows, made = map(json.loads, result.stdout.splitlines())
