@@ -36,6 +36,7 @@ from enfold.pretrained import find, weights
 GRAIN = 4                   # crops of codes lie on multiples of it
 SAMPLE = 120                # pictures that codebooks begin with
 WARM_UP = 40                # steps
+TRANSFORMS = "transforms.json"      # in a run's folder: whose they are
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,11 @@ class CodesTrainer(Trainer):
                                  "--set transforms_of=hyper-rgb")
             trained_on, _ = pictures(data)
             sample = [_rescaled(file, 1.0) for file in trained_on[::max(1, len(trained_on) // SAMPLE)]]
-            trainable.adopt(weights(find(recipe.transforms_of)), sample)
+            lender = find(recipe.transforms_of)
+            trainable.adopt(weights(lender), sample)
+            about = {"codec": lender.codec, "fingerprint": lender.fingerprint.hex()}
+            distortion = lender.about.get("recipe", {}).get("distortion")
+            (out / TRANSFORMS).write_text(json.dumps(about | ({"distortion": distortion} if distortion else {})))
         run = _Run(trainable, recipe, data, out, report, done, fresh=start is None)
         for band in range(done.rounds // recipe.rounds, trainable.bands):
             run.band(band)
@@ -110,7 +115,10 @@ class CodesTrainer(Trainer):
         if not rows:
             return {}
         last: dict[int, dict[str, Any]] = {row["band"]: row for row in rows}
-        return {"steps": sum(row["step"] for row in last.values()), "minutes": round(rows[-1]["minutes"], 1),
+        lent = out / TRANSFORMS
+        transforms = {"transforms": json.loads(lent.read_text())} if lent.exists() else {}
+        return {**transforms, "steps": sum(row["step"] for row in last.values()),
+                "minutes": round(rows[-1]["minutes"], 1),
                 "prior": [{"band": band, "held_out": [[round(bits, 3) for bits in level] for level in row["held_out"]]}
                           for band, row in last.items()]}
 

@@ -15,6 +15,7 @@ from enfold import registry
 from enfold.errors import UsageError
 from enfold.learners import Classifier, LatentDataset, Schedule, pack
 from enfold.learners.train_codes import CODES, CodesRecipe
+from enfold.pretrained import find
 from enfold.pretrained.writing import write_model
 from enfold.testing import sample
 
@@ -58,6 +59,7 @@ def test_a_run_reports_each_round_and_says_what_its_prior_is_worth(run):
     assert ends[-1].fraction == 1.0 and "held out" in CODES.words(ends[-1])
     history = CODES.history(out)
     assert [row["band"] for row in history["prior"]] == [0, 1, 2, 3] and history["steps"] == 4 * 8
+    assert history["transforms"] == {"codec": "hyper-rgb", "fingerprint": find("hyper-rgb").fingerprint.hex()}
     for ours, static, fixed in (row["held_out"][0] for row in history["prior"]):
         assert 0 < ours < fixed and 0 < static < fixed
 
