@@ -2,10 +2,12 @@
 
     python demos/few_bytes.py                           scikit-image's astronaut and coffee
     python demos/few_bytes.py FOLDER --quality 90 --limit 3
+    python demos/few_bytes.py FOLDER --codec mcquic-rgb --quality 40
 
-For each photograph: vqgan-rgb's file; AVIF of a smaller picture, enlarged again, the smallest such file that is no
-smaller; and AVIF itself at its lowest quality, which is larger by far. Whole files, decoded again. What is
-printed is bytes and the scores of the bench; in demos/out/ lies a sheet of each photograph, all at full size.
+For each photograph: the codec's file, vqgan-rgb's if none is named; AVIF of a smaller picture, enlarged again, at the
+lowest quality that takes no fewer bytes; and AVIF itself likewise, whose lowest quality is larger than vqgan-rgb by
+far. Whole files, decoded again. What is printed is bytes and the scores of the bench; in demos/out/ lies a sheet of
+each photograph, all at full size.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from rich.table import Table
 
 import enfold
 from enfold.bench.peers import coder
+from enfold.bench.running import Coder
 from enfold.bench.scores import METRICS
 
 OUT = Path(__file__).parent / "out"
@@ -34,29 +37,38 @@ def main(arguments: list[str], out: Path = OUT) -> list[Path]:
     """The sheets that were written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="*", type=Path, help="pictures, or folders of them")
+    parser.add_argument("--codec", default=CODEC)
     parser.add_argument("--quality", type=int, default=75)
     parser.add_argument("--limit", type=int, default=None, help="so many pictures at most")
     given = parser.parse_args(arguments)
     out.mkdir(parents=True, exist_ok=True)
     sheets = []
     for name, pixels in _pictures(given.pictures)[:given.limit]:
-        made = compare(pixels, given.quality)
+        made = compare(pixels, given.quality, given.codec)
         _table(name, pixels, made)
-        sheets.append(out / f"{name}-{given.quality}.png")
+        sheets.append(out / f"{name}-{given.codec}-{given.quality}.png")
         _sheet([("original", pixels), *((f"{label}, {size:,} bytes", decoded) for label, size, decoded in made)]
                ).save(sheets[-1])
     return sheets
 
 
-def compare(pixels: np.ndarray, quality: int) -> list[tuple[str, int, np.ndarray]]:
-    """(label, bytes, what the file decodes to): ours, downscaled AVIF of no fewer bytes, the smallest AVIF."""
-    data = enfold.encode(pixels, CODEC, quality=quality)
+def compare(pixels: np.ndarray, quality: int, codec: str = CODEC) -> list[tuple[str, int, np.ndarray]]:
+    """(label, bytes, what the file decodes to): ours, downscaled AVIF of no fewer bytes, AVIF of no fewer."""
+    data = enfold.encode(pixels, codec, quality=quality)
     down, avif = coder("avif-down"), coder("avif")
-    files = [down.encode(pixels, number) for number in range(1, 61)]
-    nearest = min((file for file in files if len(file) >= len(data)), key=len, default=files[-1])
-    smallest = avif.encode(pixels, 0)
-    return [(CODEC, len(data), np.array(enfold.decode(data))), (down.label, len(nearest), down.decode(nearest)),
-            (avif.label, len(smallest), avif.decode(smallest))]
+    small, whole = (_reaching(peer, pixels, qualities, len(data))
+                    for peer, qualities in ((down, range(1, 101)), (avif, range(101))))
+    return [(codec, len(data), np.array(enfold.decode(data))), (down.label, len(small), down.decode(small)),
+            (avif.label, len(whole), avif.decode(whole))]
+
+
+def _reaching(peer: Coder, pixels: np.ndarray, qualities: range, size: int) -> bytes:
+    """The file of the lowest quality at which it has as many bytes, or of the highest."""
+    for quality in qualities:
+        file = peer.encode(pixels, quality)
+        if len(file) >= size:
+            break
+    return file
 
 
 def _table(name: str, pixels: np.ndarray, made: list[tuple[str, int, np.ndarray]]) -> None:
