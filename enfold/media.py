@@ -215,9 +215,10 @@ def _lzma(data: bytes, preset: int) -> bytes:
 
 
 def pad_to_multiple(array: np.ndarray, multiple: int) -> np.ndarray:
-    """(height, width, ...) with the last row and column repeated until both divide by `multiple`; itself if they do."""
+    """(height, width, ...) with the last row and column repeated until both divide by `multiple`; an array that may be
+    written to, so that torch takes it, and `array` itself where it will do."""
     if not any(n % multiple for n in array.shape[:2]):
-        return array
+        return array if array.flags.writeable else array.copy()
     extra = [(0, -n % multiple) for n in array.shape[:2]] + [(0, 0)] * (array.ndim - 2)
     return np.pad(array, extra, mode="edge")
 
