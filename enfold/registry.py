@@ -64,6 +64,7 @@ _OURS = (
     Entry("walloc-stereo-20x", "the same, 27 latents: small files, the fastest to learn from", **_SOUND),
     Entry("walloc-speech", "speech, mono, 8 to 24 kHz; 64 latents for each 128 samples", **_SOUND),
     Entry("mcquic-rgb", "photographs at 0.05 to 0.5 bits a pixel, as indices of codebooks", **_MCQUIC),
+    Entry("mcquic-rgb-ms-ssim", "the same, made for MS-SSIM: plain places kept well, texture suggested", **_MCQUIC),
     Entry("vqgan-rgb", "photographs to be recognised, in a few hundred bytes; survives lost packets", **_VQGAN),
     Entry("circuit-photo", "photographs, lossless; the smallest files without loss", **_PHOTO),
     Entry("circuit-mnist", "handwritten digits, 28×28 grey, lossless; one or a data set in a file", **_CIRCUIT),
