@@ -61,6 +61,8 @@ def adjust(mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequen
     last two may be None.
     """
     to_mean, to_scale, to_hidden, out = maps
+    if to_hidden is None or out is None:
+        to_hidden = out = hidden = None
     if _compiled is not None and missed.ndim == 2:
         both = np.empty((2, *mean.shape), np.float32)
         _compiled.adjust(*(None if x is None else np.ascontiguousarray(x, np.float32)
@@ -69,7 +71,7 @@ def adjust(mean: np.ndarray, scale: np.ndarray, missed: np.ndarray, maps: Sequen
         return both[0], both[1]
     size = np.abs(missed)
     mean, scale = product(to_mean, missed, mean), product(to_scale, size, scale)
-    if to_hidden is None or out is None:
+    if out is None:
         return mean, scale
     felt = rectify(product(to_hidden, np.concatenate([missed, size], -2), hidden), top)
     outputs = mean.shape[-2]

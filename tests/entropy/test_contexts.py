@@ -77,14 +77,14 @@ def test_means_and_scales_are_adjusted_alike_in_c_in_numpy_and_in_torch(outputs,
     mean, scale, missed = some(outputs, n), some(outputs, n), some(known, n)
     maps = [some(outputs, known), some(outputs, known),
             some(hidden, 2 * known) if hidden else None, some(2 * outputs, hidden) if hidden else None]
-    base = some(hidden, n) if hidden else None
+    base = some(hidden or 3, n)             # there may be a hidden layer that nothing is added to
     ours = contexts.adjust(mean, scale, missed, maps, base, 15.9375)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contexts, "_compiled", None)
         numpys = contexts.adjust(mean, scale, missed, maps, base, 15.9375)
     torchs = Meter(noisy=False).adjust(*(None if x is None else torch.from_numpy(x) for x in (mean, scale, missed)),
                                        [None if x is None else torch.from_numpy(x) for x in maps],
-                                       None if base is None else torch.from_numpy(base), 15.9375)
+                                       torch.from_numpy(base), 15.9375)
     for one, two, three in zip(ours, numpys, torchs, strict=True):
         assert np.array_equal(one, two) and np.array_equal(one, three.numpy())
 
