@@ -16,8 +16,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from enfold.errors import UsageError
-
 DISTORTIONS = ("mse", "ms_ssim")
 WORTH = 1300.0                      # grey levels squared that an MS-SSIM of 0 counts as
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)      # of the scales, the full one first
@@ -33,15 +31,15 @@ def distortion(kind: str, decoded: Tensor, pixels: Tensor) -> tuple[Tensor, Tens
         return mse, mse
     if kind == "ms_ssim":
         return WORTH * (1 - ms_ssim(decoded, pixels)), mse
-    raise UsageError(f"a codec cannot be trained for {kind!r}: give {' or '.join(DISTORTIONS)}")
+    raise ValueError(f"a codec cannot be trained for {kind!r}: give {' or '.join(DISTORTIONS)}")
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """(B, 3, H, W) twice, in 0…255 → (B,), as `bench.metrics.ms_ssim` has it; of as many of the five scales as
-    pictures have room for, their weights adding up to 1. Raises UsageError where there is room for none."""
+    pictures have room for, their weights adding up to 1. Raises ValueError where there is room for none."""
     fitting = sum(-(-min(x.shape[-2:]) >> scale) >= WINDOW for scale in range(len(WEIGHTS)))
     if not fitting:
-        raise UsageError(f"crops of {x.shape[-1]}×{x.shape[-2]} pixels are too small for MS-SSIM: make them "
+        raise ValueError(f"crops of {x.shape[-1]}×{x.shape[-2]} pixels are too small for MS-SSIM: make them "
                          f"{WINDOW} or more each way, 161 for all five scales")
     product = torch.ones(())
     for scale, weight in enumerate(WEIGHTS[:fitting]):

@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from enfold.errors import UsageError
-from enfold.layers.distortion import DISTORTIONS
+from enfold.layers.distortion import DISTORTIONS, WINDOW
 from enfold.layers.trainable import Trainable
 from enfold.learners.checkpoints import follow, restore, save
 from enfold.learners.trainer import Report, Trainer, log_rows, thinned
@@ -168,6 +168,9 @@ def train(model: Trainable, recipe: Recipe, folder: Path, out: Path,
     train_files, held_out = pictures(folder)
     if recipe.distortion not in DISTORTIONS:
         raise UsageError(f"distortion is {recipe.distortion!r}; it must be {' or '.join(DISTORTIONS)}")
+    if recipe.distortion == "ms_ssim" and recipe.crop < WINDOW:
+        raise UsageError(f"crops of {recipe.crop} pixels are too small for MS-SSIM, whose window is {WINDOW}: make "
+                         "them 161 or more, for all its five scales")
     model.distortion = recipe.distortion
     return run(model, recipe, partial(Crops, train_files, recipe), partial(validate, files=held_out), out, report,
                start)

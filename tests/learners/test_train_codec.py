@@ -12,6 +12,7 @@ from PIL import Image
 
 from enfold import pretrained
 from enfold.codecs.walloc_model import WallocModel
+from enfold.errors import UsageError
 from enfold.learners.train_codec import HELD_OUT_EVERY, Recipe, pictures, train
 from enfold.testing import sample
 
@@ -40,6 +41,29 @@ def test_a_run_reports_logs_and_leaves_a_checkpoint(folder, tmp_path):
     assert all(np.isfinite(row["loss"]) for row in rows)
     assert rows[-1]["validation"]
     assert (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_run_is_for_what_its_recipe_says(folder, tmp_path):
+    trained = train(model(), replace(RECIPE, steps=2, distortion="ms_ssim", finest=0.2), folder, tmp_path / "run")
+    assert trained.distortion == "ms_ssim"
+    for wrong, reason in ((replace(RECIPE, distortion="beauty"), "'beauty'"),
+                          (replace(RECIPE, distortion="ms_ssim", crop=8), "too small for MS-SSIM")):
+        with pytest.raises(UsageError, match=reason):
+            train(model(), wrong, folder, tmp_path / "other")
+
+
+def test_qualities_are_drawn_up_to_the_finest(folder, tmp_path, monkeypatch):
+    seen = []
+
+    def loss(self, pixels, position, *, hard):
+        seen.append(position)
+        return whole(self, pixels, position, hard=hard)
+
+    whole = WallocModel.loss
+    monkeypatch.setattr(WallocModel, "loss", loss)
+    train(model(), replace(RECIPE, steps=4, finest=0.25, checkpoint_minutes=9.0), folder, tmp_path)
+    drawn = torch.cat(seen[:4])
+    assert 0 < drawn.max() <= 0.25
 
 
 def test_steps_lower_the_loss(folder, tmp_path):
