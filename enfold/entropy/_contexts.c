@@ -49,15 +49,28 @@ INLINE void column(const float *w, const float *x, const float *base, float *out
     for (; o < O; o++) block(w + o * F, x, base ? base + o * stride : NULL, out + o * stride, F, stride, 1, COLUMNS);
 }
 
+/* COLUMNS floats from `from`, or those that there are and zeros; `stride` floats from one row to the next */
+INLINE void fetch(const float *from, float *to, int64_t rows, int64_t stride, int columns)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int c = 0; c < COLUMNS; c++) to[r * COLUMNS + c] = c < columns ? from[r * stride + c] : 0;
+}
+
+/* The last columns, too few for a block, go as if there were enough, which takes less time than loops of odd lengths.
+ * room: for that, (F + O) rows of COLUMNS floats. */
 CLONES
-static void product(const float *w, const float *x, const float *base, float *out, int64_t O, int64_t F, int64_t n)
+static void product(const float *w, const float *x, const float *base, float *out, int64_t O, int64_t F, int64_t n,
+                    float *room)
 {
     int64_t j = 0;
     for (; j + COLUMNS <= n; j += COLUMNS) column(w, x + j, base ? base + j : NULL, out + j, O, F, n);
-    if (j < n)
-        for (int64_t o = 0; o < O; o += ROWS)
-            block(w + o * F, x + j, base ? base + o * n + j : NULL, out + o * n + j, F, n,
-                  O - o < ROWS ? (int)(O - o) : ROWS, (int)(n - j));
+    if (j == n) return;
+    float *sums = room + F * COLUMNS;
+    fetch(x + j, room, F, n, (int)(n - j));
+    column(w, room, NULL, sums, O, F, COLUMNS);
+    for (int64_t o = 0; o < O; o++)
+        for (int64_t c = j; c < n; c++)
+            out[o * n + c] = base ? base[o * n + c] + sums[o * COLUMNS + c - j] : sums[o * COLUMNS + c - j];
 }
 
 /* Which of some buffers hold so many floats; one that is not there holds any number. */
@@ -82,13 +95,16 @@ static PyObject *py_product(PyObject *self, PyObject *args)
     Py_ssize_t O, F, n;
     if (!PyArg_ParseTuple(args, "y*y*z*w*nnn", &b[W], &b[X], &b[BASE], &b[OUT], &O, &F, &n)) return NULL;
     const int fits = O >= 0 && F >= 0 && n >= 0 && all_of(b, (Py_ssize_t[]){O * F, F * n, O * n, O * n}, COUNT);
-    if (fits) {
+    float *room = fits ? PyMem_RawMalloc((n % COLUMNS ? (F + O) * COLUMNS : 0) * sizeof(float)) : NULL;
+    if (room) {
         Py_BEGIN_ALLOW_THREADS
-        product(b[W].buf, b[X].buf, b[BASE].buf, b[OUT].buf, O, F, n);
+        product(b[W].buf, b[X].buf, b[BASE].buf, b[OUT].buf, O, F, n, room);
         Py_END_ALLOW_THREADS
-    } else PyErr_SetString(PyExc_ValueError, "buffers are not of the sizes given");
+        PyMem_RawFree(room);
+    } else if (fits) PyErr_NoMemory();
+    else PyErr_SetString(PyExc_ValueError, "buffers are not of the sizes given");
     release(b, COUNT);
-    if (!fits) return NULL;
+    if (!room) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -104,13 +120,6 @@ typedef struct {
     float top, *both;
     int64_t O, K, H, n;
 } Adjustment;
-
-/* COLUMNS floats from `from`, or those that there are and zeros; `stride` floats from one row to the next */
-INLINE void fetch(const float *from, float *to, int64_t rows, int64_t stride, int columns)
-{
-    for (int64_t r = 0; r < rows; r++)
-        for (int c = 0; c < COLUMNS; c++) to[r * COLUMNS + c] = c < columns ? from[r * stride + c] : 0;
-}
 
 /* room: (2 K + H + 2 O) rows of COLUMNS floats */
 CLONES
