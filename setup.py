@@ -14,7 +14,7 @@ setup(
     ext_modules=[
         Extension(f"enfold.{name.replace('/', '.')}", [f"enfold/{name}.c"], extra_compile_args=FLAGS, optional=True,
                   depends=["enfold/entropy/cumulative.h"] if name.startswith("trees/") else [])
-        for name in ("entropy/_rans", "entropy/_contexts", "entropy/_static", "entropy/_softmax", "layers/_lifting",
-                     "layers/_waves", "trees/_flows", "trees/_walk", "trees/_scan")
+        for name in ("entropy/_rans", "entropy/_contexts", "entropy/_lookups", "entropy/_static", "entropy/_softmax",
+                     "layers/_lifting", "layers/_waves", "trees/_flows", "trees/_walk", "trees/_scan")
     ]
 )

@@ -26,6 +26,7 @@ try:
     if os.environ.get("ENFOLD_NO_C"):
         raise ImportError("asked for")
     from enfold.entropy import _contexts as _compiled  # type: ignore[attr-defined]
+    from enfold.entropy import _lookups  # type: ignore[attr-defined]
 except ImportError:
     _compiled = None
 
@@ -142,7 +143,7 @@ def select(mean: np.ndarray, scale: np.ndarray, levels: np.ndarray, fraction_bit
         mean, scale = np.broadcast_arrays(mean, scale)
     if _compiled is not None:
         index, offset = np.empty(mean.shape, np.int32), np.empty(mean.shape, np.int32)
-        _compiled.select(np.ascontiguousarray(mean), np.ascontiguousarray(scale), levels, fraction_bits, scale_bits,
+        _lookups.select(np.ascontiguousarray(mean), np.ascontiguousarray(scale), levels, fraction_bits, scale_bits,
                          index, offset)
         return index, offset
     with np.errstate(over="ignore"):        # what overflows is clipped
@@ -164,7 +165,7 @@ def choose(values: np.ndarray, index: np.ndarray, offset: np.ndarray, shift: np.
     reach = shift.shape[1] // 2
     if _compiled is not None:
         chosen = np.empty(values.shape, np.int32)
-        _compiled.choose(values, np.ascontiguousarray(index), np.ascontiguousarray(offset), shift, reach, fraction_bits,
+        _lookups.choose(values, np.ascontiguousarray(index), np.ascontiguousarray(offset), shift, reach, fraction_bits,
                          chosen)
         return chosen
     near = np.rint(values)
@@ -181,7 +182,7 @@ def look_up(x: np.ndarray, table: np.ndarray, fraction_bits: int) -> np.ndarray:
     x, fine = np.ascontiguousarray(x, np.float32), np.float32(1 << fraction_bits)
     if _compiled is not None:
         out = np.empty(x.shape, np.float32)
-        _compiled.look_up(x, table, fine, out)
+        _lookups.look_up(x, table, fine, out)
         return out
     return np.copysign(table.take((np.abs(x) * fine).astype(np.int32), mode="clip"), x)
 
