@@ -236,8 +236,7 @@ def pixel_loss(a: Tensor, b: Tensor) -> Tensor:
 
 def lattice(change: Tensor) -> Tensor:
     """Of errors (B, 3, H, W), sides multiples of 8: how much of them comes again in every cell of 8×8 pixels, as the
-    mean absolute difference from their mean, in units of 64 grey levels. The eye finds such a grid at a tenth of what
-    it passes over elsewhere."""
+    mean absolute difference from their mean, in units of 64 grey levels."""
     batch, colours, height, width = change.shape
     cell = change.view(batch, colours, height // CELL, CELL, width // CELL, CELL).mean((2, 4)) / 64
     return (cell - cell.mean((2, 3), keepdim=True)).abs().mean()

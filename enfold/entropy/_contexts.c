@@ -21,23 +21,22 @@
 
 enum { ROWS = 4, COLUMNS = 32 };
 
-/* out (rows, columns) of one block, on top of base if there is one; F features, `stride` floats from one row of x, base
+/* out (rows, COLUMNS) of one block, on top of base if there is one; F features, `stride` floats from one row of x, base
  * or out to the next. */
-INLINE void block(const float *w, const float *x, const float *base, float *out, int64_t F, int64_t stride, int rows,
-                  int columns)
+INLINE void block(const float *w, const float *x, const float *base, float *out, int64_t F, int64_t stride, int rows)
 {
     float sum[ROWS][COLUMNS] = {{0}};
     for (int64_t f = 0; f < F; f++)
         for (int r = 0; r < rows; r++) {
             const float weight = w[r * F + f];
-            for (int c = 0; c < columns; c++) sum[r][c] += weight * x[f * stride + c];
+            for (int c = 0; c < COLUMNS; c++) sum[r][c] += weight * x[f * stride + c];
         }
     if (base)
         for (int r = 0; r < rows; r++)
-            for (int c = 0; c < columns; c++) out[r * stride + c] = base[r * stride + c] + sum[r][c];
+            for (int c = 0; c < COLUMNS; c++) out[r * stride + c] = base[r * stride + c] + sum[r][c];
     else
         for (int r = 0; r < rows; r++)
-            for (int c = 0; c < columns; c++) out[r * stride + c] = sum[r][c];
+            for (int c = 0; c < COLUMNS; c++) out[r * stride + c] = sum[r][c];
 }
 
 /* COLUMNS columns of a product, O rows of them */
@@ -45,8 +44,8 @@ INLINE void column(const float *w, const float *x, const float *base, float *out
 {
     int64_t o = 0;
     for (; o + ROWS <= O; o += ROWS)
-        block(w + o * F, x, base ? base + o * stride : NULL, out + o * stride, F, stride, ROWS, COLUMNS);
-    for (; o < O; o++) block(w + o * F, x, base ? base + o * stride : NULL, out + o * stride, F, stride, 1, COLUMNS);
+        block(w + o * F, x, base ? base + o * stride : NULL, out + o * stride, F, stride, ROWS);
+    for (; o < O; o++) block(w + o * F, x, base ? base + o * stride : NULL, out + o * stride, F, stride, 1);
 }
 
 /* COLUMNS floats from `from`, or those that there are and zeros; `stride` floats from one row to the next */
